@@ -1,0 +1,259 @@
+//! The gate: the one place that decides whether a message may leave.
+//!
+//! [`decide`] is pure. Dispatch asks it inside the transaction that commits the attempt, so the facts it saw are the facts
+//! that held; the trace of a waiting message asks it again and prints the answer.
+
+use jiff::Timestamp;
+
+use crate::bot::{Connection, Hold, Stage};
+
+/// Why a message waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WaitReason {
+    /// An operator or an alert paused the bot.
+    BotHeld,
+    /// The bot's stage does not allow it to send.
+    BotStage,
+    /// The bot's login at its gateway is not up.
+    BotNotConnected,
+    /// The agent of the bot's node has no session.
+    NodeOffline,
+    /// The client named an earliest time.
+    NotBefore,
+    /// The latest attempt was refused before it was sent; the next one comes later.
+    RetryBackoff,
+    /// An earlier message to the same recipient has to leave first.
+    ChainBlocked,
+    /// Others of the same bot are before it.
+    Queued,
+}
+
+impl WaitReason {
+    /// All reasons, in the order of declaration.
+    pub const ALL: [WaitReason; 8] = [
+        WaitReason::BotHeld,
+        WaitReason::BotStage,
+        WaitReason::BotNotConnected,
+        WaitReason::NodeOffline,
+        WaitReason::NotBefore,
+        WaitReason::RetryBackoff,
+        WaitReason::ChainBlocked,
+        WaitReason::Queued,
+    ];
+
+    /// The stable spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WaitReason::BotHeld => "BOT_HELD",
+            WaitReason::BotStage => "BOT_STAGE",
+            WaitReason::BotNotConnected => "BOT_NOT_CONNECTED",
+            WaitReason::NodeOffline => "NODE_OFFLINE",
+            WaitReason::NotBefore => "NOT_BEFORE",
+            WaitReason::RetryBackoff => "RETRY_BACKOFF",
+            WaitReason::ChainBlocked => "CHAIN_BLOCKED",
+            WaitReason::Queued => "QUEUED",
+        }
+    }
+}
+
+impl std::fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a message is refused for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RefuseReason {
+    /// Its validity ended.
+    Expired,
+    /// The bot is out of service for good.
+    BotRetired,
+    /// The network banned the bot.
+    BotBanned,
+}
+
+/// What the gate says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It may leave now.
+    Admit,
+    /// It waits, for a time or for an event.
+    Wait {
+        /// Why.
+        reason: WaitReason,
+        /// When it is looked at again; `None` when an event ends the wait.
+        until: Option<Timestamp>,
+    },
+    /// It will never leave.
+    Refuse {
+        /// Why.
+        reason: RefuseReason,
+    },
+}
+
+/// What the gate knows of a bot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BotFacts<'a> {
+    /// How far it may send.
+    pub stage: Stage,
+    /// A pause, if there is one.
+    pub hold: Option<&'a Hold>,
+    /// Its login.
+    pub connection: Connection,
+    /// Whether the agent of its node has a session.
+    pub node_online: bool,
+}
+
+/// What the gate knows of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageFacts {
+    /// Latest time to leave.
+    pub expire_time: Timestamp,
+    /// Earliest time to leave.
+    pub not_before: Option<Timestamp>,
+    /// Earliest time of the next attempt, after one that was refused.
+    pub retry_time: Option<Timestamp>,
+    /// When an earlier message of the same bot to the same recipient is tried again, if one waits for that.
+    pub chain_until: Option<Timestamp>,
+}
+
+/// What the bot alone allows. Separate from [`decide`] because it is asked once per bot, not once per message.
+pub fn decide_bot(bot: &BotFacts<'_>, now: Timestamp) -> Decision {
+    let wait = |reason, until| Decision::Wait { reason, until };
+    match bot.stage {
+        Stage::Retired => return Decision::Refuse { reason: RefuseReason::BotRetired },
+        Stage::Banned => return Decision::Refuse { reason: RefuseReason::BotBanned },
+        _ => {}
+    }
+    if let Some(hold) = bot.hold.filter(|hold| hold.in_force(now)) {
+        return wait(WaitReason::BotHeld, hold.until);
+    }
+    // Before the first link the missing login is the reason that a person can act on, so the stage comes after it.
+    let never_linked = matches!(bot.stage, Stage::Provisioning | Stage::Activating) && bot.connection != Connection::Connected;
+    if !bot.stage.may_send() && !never_linked {
+        return wait(WaitReason::BotStage, None);
+    }
+    if !bot.node_online {
+        return wait(WaitReason::NodeOffline, None);
+    }
+    // A silent bot may still work: its messages are what shows whether it does.
+    if !matches!(bot.connection, Connection::Connected | Connection::Silent) {
+        return wait(WaitReason::BotNotConnected, None);
+    }
+    Decision::Admit
+}
+
+/// Whether a message may leave now.
+///
+/// The order of the checks is the order of what a person would want to hear first: what can never change, what an operator
+/// decided, what is broken, what is only a matter of time.
+pub fn decide(bot: &BotFacts<'_>, message: &MessageFacts, now: Timestamp) -> Decision {
+    if message.expire_time <= now {
+        return Decision::Refuse { reason: RefuseReason::Expired };
+    }
+    match decide_bot(bot, now) {
+        Decision::Admit => {}
+        other => return other,
+    }
+    let ahead = |time: Option<Timestamp>| time.filter(|time| *time > now);
+    if let Some(until) = ahead(message.not_before) {
+        return Decision::Wait { reason: WaitReason::NotBefore, until: Some(until) };
+    }
+    if let Some(until) = ahead(message.retry_time) {
+        return Decision::Wait { reason: WaitReason::RetryBackoff, until: Some(until) };
+    }
+    if let Some(until) = ahead(message.chain_until) {
+        return Decision::Wait { reason: WaitReason::ChainBlocked, until: Some(until) };
+    }
+    Decision::Admit
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-01-01T12:00:00Z".parse().unwrap()
+    }
+
+    fn good_bot() -> BotFacts<'static> {
+        BotFacts { stage: Stage::Active, hold: None, connection: Connection::Connected, node_online: true }
+    }
+
+    fn good_message() -> MessageFacts {
+        MessageFacts { expire_time: now() + Duration::from_secs(60), not_before: None, retry_time: None, chain_until: None }
+    }
+
+    fn reason(bot: BotFacts<'_>, message: MessageFacts) -> Option<WaitReason> {
+        match decide(&bot, &message, now()) {
+            Decision::Wait { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn each_cause_has_its_reason() {
+        let later = Some(now() + Duration::from_secs(1));
+        let hold = Hold { reason: "r".into(), author: "a".into(), since: now(), until: later };
+        assert_eq!(decide(&good_bot(), &good_message(), now()), Decision::Admit);
+        assert_eq!(
+            decide(&BotFacts { hold: Some(&hold), ..good_bot() }, &good_message(), now()),
+            Decision::Wait { reason: WaitReason::BotHeld, until: later }
+        );
+        assert_eq!(reason(BotFacts { node_online: false, ..good_bot() }, good_message()), Some(WaitReason::NodeOffline));
+        assert_eq!(
+            reason(BotFacts { connection: Connection::Disconnected, ..good_bot() }, good_message()),
+            Some(WaitReason::BotNotConnected)
+        );
+        let unlinked = BotFacts { stage: Stage::Provisioning, connection: Connection::Unlinked, ..good_bot() };
+        assert_eq!(reason(unlinked, good_message()), Some(WaitReason::BotNotConnected));
+        assert_eq!(reason(BotFacts { stage: Stage::Cooling, ..good_bot() }, good_message()), Some(WaitReason::BotStage));
+        assert_eq!(reason(good_bot(), MessageFacts { not_before: later, ..good_message() }), Some(WaitReason::NotBefore));
+        assert_eq!(reason(good_bot(), MessageFacts { retry_time: later, ..good_message() }), Some(WaitReason::RetryBackoff));
+        assert_eq!(reason(good_bot(), MessageFacts { chain_until: later, ..good_message() }), Some(WaitReason::ChainBlocked));
+        assert_eq!(
+            decide(&BotFacts { stage: Stage::Retired, ..good_bot() }, &good_message(), now()),
+            Decision::Refuse { reason: RefuseReason::BotRetired }
+        );
+    }
+
+    fn any_bot() -> impl Strategy<Value = BotFacts<'static>> {
+        (0..Stage::ALL.len(), 0..Connection::ALL.len(), any::<bool>()).prop_map(|(stage, connection, node_online)| BotFacts {
+            stage: Stage::ALL[stage],
+            hold: None,
+            connection: Connection::ALL[connection],
+            node_online,
+        })
+    }
+
+    fn any_time() -> impl Strategy<Value = Option<Timestamp>> {
+        prop::option::of((-100i64..100).prop_map(|s| now() + jiff::SignedDuration::from_secs(s)))
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_expired_retired_unconnected_or_early_leaves(
+            bot in any_bot(), expire in -100i64..100, not_before in any_time(), retry in any_time(), chain in any_time(),
+        ) {
+            let message = MessageFacts {
+                expire_time: now() + jiff::SignedDuration::from_secs(expire),
+                not_before, retry_time: retry, chain_until: chain,
+            };
+            match decide(&bot, &message, now()) {
+                Decision::Admit => {
+                    prop_assert!(message.expire_time > now());
+                    prop_assert!(bot.stage.may_send() && bot.node_online);
+                    prop_assert!([not_before, retry, chain].into_iter().flatten().all(|t| t <= now()));
+                }
+                Decision::Wait { until, .. } => prop_assert!(until.is_none_or(|t| t > now())),
+                Decision::Refuse { reason: RefuseReason::Expired } => prop_assert!(message.expire_time <= now()),
+                Decision::Refuse { .. } => prop_assert!(!bot.stage.may_send()),
+            }
+        }
+    }
+}

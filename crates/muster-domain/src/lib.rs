@@ -1,0 +1,28 @@
+//! The rules of Muster, as plain values and pure functions.
+//!
+//! Nothing here reads a clock, draws a random number, waits, or touches a file or a socket: `now` and ids come in as
+//! arguments, decisions go out as values that somebody else carries out. Start at [`gate`], the one place that decides
+//! whether a message may leave, and [`message`], the life of what a client asked to send.
+
+pub mod address;
+pub mod bot;
+pub mod content;
+pub mod failure;
+pub mod fleet;
+pub mod gate;
+pub mod gateway;
+pub mod id;
+pub mod inbound;
+pub mod limits;
+pub mod message;
+pub mod node;
+pub mod reconnect;
+pub mod retry;
+pub mod violation;
+
+pub use address::{Address, Network};
+pub use id::{BotId, Epoch, GatewayId, MessageId, NodeId, TenantId};
+pub use violation::Violation;
+
+/// A point in time. Columns and frames carry it as microseconds since the Unix epoch.
+pub use jiff::Timestamp;

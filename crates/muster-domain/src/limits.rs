@@ -1,0 +1,79 @@
+//! Every bound of the system, named, with its unit and its reason. Docs quote this file; tests stand at each edge.
+
+use std::time::Duration;
+
+/// Characters in the id of a tenant, node, gateway or bot. One DNS label, so that an id can serve as a host or metric label.
+pub const RESOURCE_ID_CHARS_MAX: usize = 63;
+
+/// Characters of a text message. The smallest limit of the networks that publish one (WhatsApp Cloud API and Telegram: 4,096).
+pub const TEXT_CHARS_MAX: usize = 4_096;
+
+/// Characters of a caption. Telegram's limit, the smallest that is published.
+pub const CAPTION_CHARS_MAX: usize = 1_024;
+
+/// Characters of a file name shown to the recipient; longer ones are cut by file systems (255 bytes) in any case.
+pub const FILE_NAME_CHARS_MAX: usize = 240;
+
+/// Bytes of an emoji reaction: the longest joined emoji sequences take about 35 bytes.
+pub const REACTION_BYTES_MAX: usize = 64;
+
+/// Bytes of one uploaded medium. WhatsApp's ceiling for audio and video; larger documents are passed by URL.
+pub const MEDIA_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Bytes in one chunk of a media transfer: well below the frame limit, large enough to amortise the frame.
+pub const MEDIA_CHUNK_BYTES: usize = 256 * 1024;
+
+/// Characters of a media URL. What common servers and proxies accept in a request line.
+pub const URL_CHARS_MAX: usize = 2_048;
+
+/// Messages in one frame of the streamed send, or in one batch call. Keeps one commit short enough for others to join it.
+pub const MESSAGES_PER_FRAME_MAX: usize = 1_000;
+
+/// Bytes of one gRPC message in either direction (tonic's default, stated here because agents announce it).
+pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of an idempotency key or request id: room for a UUID, a hash in hex, or an order number with a prefix.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+
+/// How long an idempotency key keeps returning its first answer, at least. The API promises 24 h; twice that leaves room for
+/// a client that retries on the next working day.
+pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(48 * 3600);
+
+/// Validity of a message that names none. A day: what is not sent by then is usually no longer wanted.
+pub const VALIDITY_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+
+/// Shortest validity. Below a second, a busy moment would expire the message before anybody could look at it.
+pub const VALIDITY_MIN: Duration = Duration::from_secs(1);
+
+/// Furthest point in time that `not_before` or the end of the validity may name. 90 days, a quarter.
+pub const HORIZON: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// How far in the past `not_before` may lie before it is taken for a mistake. Covers clock skew and slow clients.
+pub const PAST_TOLERANCE: Duration = Duration::from_secs(300);
+
+/// Attempts of one message before it fails. With the back-off of [`crate::retry`] this covers about 40 minutes.
+pub const ATTEMPTS_MAX: u32 = 10;
+
+/// Rows in one page of a list call, if the caller names no size.
+pub const PAGE_SIZE_DEFAULT: u32 = 50;
+
+/// Rows in one page of a list call, at most. Larger requests are lowered to it, as AIP-158 asks.
+pub const PAGE_SIZE_MAX: u32 = 1_000;
+
+/// Labels on one bot, node or gateway.
+pub const LABELS_MAX: usize = 32;
+
+/// Characters of a label key or value.
+pub const LABEL_CHARS_MAX: usize = 63;
+
+/// Characters of a display name or of the reason of a hold.
+pub const NOTE_CHARS_MAX: usize = 256;
+
+/// Addresses in one recipient check. Bulk probing is itself a sign of abuse to the networks.
+pub const RECIPIENT_CHECK_MAX: usize = 50;
+
+/// Resources in one declared fleet: 100,000 bots on their nodes and gateways, with room.
+pub const FLEET_RESOURCES_MAX: usize = 120_000;
+
+/// Longest typing indicator before a reply. Networks end it by themselves after about 25 s.
+pub const TYPING_MAX: Duration = Duration::from_secs(20);

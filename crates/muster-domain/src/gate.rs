@@ -130,15 +130,16 @@ pub fn decide_bot(bot: &BotFacts<'_>, now: Timestamp) -> Decision {
         return wait(WaitReason::BotHeld, hold.until);
     }
     // Before the first link the missing login is the reason that a person can act on, so the stage comes after it.
-    let never_linked = matches!(bot.stage, Stage::Provisioning | Stage::Activating) && bot.connection != Connection::Connected;
-    if !bot.stage.may_send() && !never_linked {
+    // A silent bot may still work: its messages are what shows whether it does.
+    let linked = matches!(bot.connection, Connection::Connected | Connection::Silent);
+    let before_first_link = matches!(bot.stage, Stage::Provisioning | Stage::Activating) && !linked;
+    if !bot.stage.may_send() && !before_first_link {
         return wait(WaitReason::BotStage, None);
     }
     if !bot.node_online {
         return wait(WaitReason::NodeOffline, None);
     }
-    // A silent bot may still work: its messages are what shows whether it does.
-    if !matches!(bot.connection, Connection::Connected | Connection::Silent) {
+    if !linked {
         return wait(WaitReason::BotNotConnected, None);
     }
     Decision::Admit

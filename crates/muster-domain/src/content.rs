@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::limits::{
     CAPTION_CHARS_MAX, FILE_NAME_CHARS_MAX, MEDIA_BYTES_MAX, REACTION_BYTES_MAX, TEXT_CHARS_MAX, TYPING_MAX, URL_CHARS_MAX,
 };
-use crate::{MessageId, Violation};
+use crate::Violation;
 
 /// The content of an outbound or inbound message. `Debug` shows kinds and sizes only: texts stay out of logs.
 #[derive(Clone, PartialEq, Eq)]
@@ -50,13 +50,15 @@ pub enum Content {
     },
 }
 
-/// The message that a reaction belongs to.
+/// The message that a reaction belongs to, by the network's own id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReactionTarget {
-    /// A message that Muster sent.
-    Sent(MessageId),
-    /// A message of the other side, by the network's own id.
-    Received(String),
+pub struct ReactionTarget {
+    /// The network's id.
+    pub network_id: String,
+    /// Whether the bot itself had sent it.
+    pub from_bot: bool,
+    /// Its name in the API, as far as it is known.
+    pub resource: Option<String>,
 }
 
 /// A picture, a sound or a file, by where it can be had.
@@ -153,7 +155,7 @@ impl Content {
                 if emoji.len() > REACTION_BYTES_MAX || emoji.bytes().any(|b| b.is_ascii_alphabetic() || b == b' ') {
                     found.push(Violation::new("reaction.emoji", "must be one emoji, or empty to take the reaction back"));
                 }
-                if matches!(target, ReactionTarget::Received(id) if id.is_empty() || id.len() > 128) {
+                if target.network_id.is_empty() || target.network_id.len() > 128 {
                     found.push(Violation::new("reaction.target", "must name the message that is reacted to"));
                 }
             }
@@ -267,7 +269,8 @@ mod tests {
     #[test]
     fn reactions_are_emoji() {
         let reaction = |emoji: &str| {
-            Content::Reaction { target: ReactionTarget::Received("3EB0".into()), emoji: emoji.into() }.violations()
+            let target = ReactionTarget { network_id: "3EB0".into(), from_bot: false, resource: None };
+            Content::Reaction { target, emoji: emoji.into() }.violations()
         };
         assert!(reaction("👍🏽").is_empty());
         assert!(reaction("").is_empty());

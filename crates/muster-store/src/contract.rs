@@ -1,0 +1,698 @@
+//! The contract between the server and a database.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use muster_domain::bot::{Bot, BotSpec, Connection, Hold, Stage, StateCounts};
+use muster_domain::content::{Content, Courtesy, MediaDigest};
+use muster_domain::failure::Failure;
+use muster_domain::fleet::Fleet;
+use muster_domain::gateway::{Gateway, GatewaySpec};
+use muster_domain::inbound::{Inbound, InboundId, NewInbound};
+use muster_domain::message::{Attempt, Message, MessageState, NewMessage, Outcome, ReceiptKind};
+use muster_domain::node::{Node, NodeSpec};
+use muster_domain::{Address, BotId, Epoch, GatewayId, MessageId, Network, NodeId, TenantId, Timestamp};
+
+/// Result of a call to the store.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Everything that the server asks of a database.
+///
+/// A write returns once it is durable. Writes of many callers may share one transaction; each is still all or nothing by
+/// itself. Reads see every write that returned before they began. `now` of the rules is the database's clock.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    // ---- fleet -----------------------------------------------------------------------------------------------------
+
+    /// What is declared at present: all nodes, all gateways, and all bots that are not retired.
+    async fn fleet(&self, tenant: &TenantId) -> Result<Fleet>;
+
+    /// Makes changes to the fleet, all or none. Bumps the desired version of every node that is touched.
+    async fn fleet_write(&self, tenant: &TenantId, writes: Vec<FleetWrite>, request: Option<RequestKey>) -> Result<()>;
+
+    /// One node.
+    async fn node_get(&self, tenant: &TenantId, id: &NodeId) -> Result<Option<Node>>;
+
+    /// Nodes by id, after `after`.
+    async fn node_list(&self, tenant: &TenantId, after: Option<&NodeId>, limit: u32) -> Result<Vec<Node>>;
+
+    /// One gateway.
+    async fn gateway_get(&self, tenant: &TenantId, id: &GatewayId) -> Result<Option<Gateway>>;
+
+    /// Gateways by id, after `after`.
+    async fn gateway_list(
+        &self,
+        tenant: &TenantId,
+        node: Option<&NodeId>,
+        after: Option<&GatewayId>,
+        limit: u32,
+    ) -> Result<Vec<Gateway>>;
+
+    /// One bot.
+    async fn bot_get(&self, tenant: &TenantId, id: &BotId) -> Result<Option<Bot>>;
+
+    /// Bots by id, after `after`.
+    async fn bot_list(&self, tenant: &TenantId, filter: &BotFilter, after: Option<&BotId>, limit: u32) -> Result<Vec<Bot>>;
+
+    /// How many messages of each bot are in each state, in the order of `bots`; an empty list means the whole tenant's sum.
+    async fn message_counts(&self, tenant: &TenantId, bots: &[BotId]) -> Result<Vec<StateCounts>>;
+
+    /// Where a bot is, for requests that name it. Cheap: answered from memory where the store can.
+    async fn bot_route(&self, tenant: &TenantId, id: &BotId) -> Result<Option<BotRoute>>;
+
+    // ---- sessions of agents ----------------------------------------------------------------------------------------
+
+    /// Opens a session: issues its epoch, fences every earlier one, and settles what the agent holds against what the
+    /// database believes. Attempts that the agent does not hold are proven not received and wait again; those of a lost
+    /// journal become uncertain.
+    async fn session_open(&self, open: SessionOpen) -> Result<SessionOpened>;
+
+    /// Marks the node as offline, unless a newer session has taken over.
+    async fn session_close(&self, session: &SessionRef) -> Result<()>;
+
+    /// What the node should look like, as the difference from `since`; complete when that is zero or unknown.
+    async fn desired_state(&self, session: &SessionRef, since: u64) -> Result<DesiredState>;
+
+    /// Notes what the agent made of a desired state.
+    async fn desired_applied(&self, session: &SessionRef, version: u64, errors: Vec<ApplyError>) -> Result<()>;
+
+    /// Asks the gate about waiting messages of the session's bots, and commits an attempt for each that it admits, in the
+    /// order of priority and acceptance per bot. Messages that the gate refuses reach their final state in the same commit.
+    async fn dispatch_claim(&self, session: &SessionRef, claim: Claim) -> Result<Claimed>;
+
+    /// Takes reports of the session's agent: all become durable, or none. Reports that were taken before are skipped.
+    async fn reports_apply(&self, session: &SessionRef, batch: ReportBatch) -> Result<ReportsApplied>;
+
+    // ---- messages --------------------------------------------------------------------------------------------------
+
+    /// Accepts messages. Each is accepted, found again by its idempotency key, or refused, by itself.
+    async fn message_accept(&self, tenant: &TenantId, messages: Vec<NewMessage>) -> Result<Vec<AcceptResult>>;
+
+    /// One message.
+    async fn message_get(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>>;
+
+    /// Messages, the newest first, before `before`.
+    async fn message_list(
+        &self,
+        tenant: &TenantId,
+        filter: &MessageFilter,
+        before: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<Message>>;
+
+    /// The attempts of a message, in order.
+    async fn message_attempts(&self, tenant: &TenantId, id: MessageId) -> Result<Vec<AttemptRecord>>;
+
+    /// How many messages of the bot are before this one in its queues.
+    async fn message_queue_ahead(&self, tenant: &TenantId, id: MessageId) -> Result<u64>;
+
+    /// Takes a message back, or asks for it.
+    async fn message_cancel(&self, tenant: &TenantId, id: MessageId) -> Result<CancelResult>;
+
+    /// Changes of state after `cursor`, in the order of their commits. [`StoreError::CursorTooOld`] if some of them are gone.
+    async fn changes_since(&self, tenant: &TenantId, cursor: u64, bot: Option<&BotId>, limit: u32) -> Result<Changes>;
+
+    /// The cursor behind the latest change.
+    async fn changes_head(&self, tenant: &TenantId) -> Result<u64>;
+
+    /// Wakes a watcher after each commit. Carries no data: a hint to look.
+    fn committed(&self) -> tokio::sync::watch::Receiver<u64>;
+
+    // ---- inbound messages and media --------------------------------------------------------------------------------
+
+    /// One inbound message.
+    async fn inbound_get(&self, tenant: &TenantId, id: InboundId) -> Result<Option<Inbound>>;
+
+    /// Inbound messages, the newest first, before `before`.
+    async fn inbound_list(
+        &self,
+        tenant: &TenantId,
+        filter: &InboundFilter,
+        before: Option<InboundId>,
+        limit: u32,
+    ) -> Result<Vec<Inbound>>;
+
+    /// Inbound messages after `after`, the oldest first; `None` begins with the oldest that is kept.
+    async fn inbound_since(
+        &self,
+        tenant: &TenantId,
+        after: Option<InboundId>,
+        bot: Option<&BotId>,
+        limit: u32,
+    ) -> Result<Vec<Inbound>>;
+
+    /// Keeps a medium. The same bytes again change nothing.
+    async fn media_put(&self, tenant: &TenantId, digest: MediaDigest, bytes: Bytes) -> Result<()>;
+
+    /// The bytes of a medium, for any tenant whose node asks: the digest is the secret.
+    async fn media_get(&self, digest: &MediaDigest) -> Result<Option<Bytes>>;
+
+    /// Whether a medium of the tenant is kept.
+    async fn media_exists(&self, tenant: &TenantId, digest: &MediaDigest) -> Result<bool>;
+
+    // ---- background ------------------------------------------------------------------------------------------------
+
+    /// Moves parked messages whose time has come back into their queues, and expires waiting messages whose validity ended;
+    /// at most `limit` of each. Tells whose bots have work now and when something is due next.
+    async fn wake_due(&self, limit: u32) -> Result<WakeResult>;
+
+    /// Ends holds whose time has come, and tells whose bots have work now.
+    async fn holds_end(&self) -> Result<WakeResult>;
+
+    /// Removes what the policy no longer keeps, at most `limit` rows of each table. Call again while it removes something.
+    async fn retention_run(&self, policy: &RetentionPolicy, limit: u32) -> Result<u64>;
+
+    /// Finishes what is under way and closes the database. Further calls fail with [`StoreError::Closed`].
+    async fn close(&self);
+}
+
+/// Why a call to the store failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The resource does not exist.
+    #[error("{0} does not exist")]
+    NotFound(String),
+    /// The resource exists already.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// Somebody else changed the resource since it was read.
+    #[error("{0} was changed meanwhile; read it again")]
+    Stale(String),
+    /// The resource is in use.
+    #[error("{resource} is used by {user}")]
+    InUse {
+        /// What is used.
+        resource: String,
+        /// Who uses it.
+        user: String,
+    },
+    /// The address belongs to another bot.
+    #[error("the address of {0} belongs to {1} already")]
+    AddressTaken(String, String),
+    /// A request id was used for another request.
+    #[error("the request id was used for another request")]
+    RequestIdReused,
+    /// A newer session of the node has taken over: this one changes nothing any more.
+    #[error("a newer session of the node has taken over")]
+    Fenced,
+    /// Another agent goes on with this journal, or went on with it: it is a copy.
+    #[error("the journal of {0} is a copy, or was restored: another process went on with it")]
+    JournalForked(String),
+    /// Reports do not follow the ones that were taken before.
+    #[error("reports begin at {got}, the next one is {expected}")]
+    ReportGap {
+        /// The offset that should come next.
+        expected: u64,
+        /// The offset that came.
+        got: u64,
+    },
+    /// The changes after this cursor are no longer all there.
+    #[error("changes before {oldest} are no longer kept")]
+    CursorTooOld {
+        /// The oldest cursor that still works.
+        oldest: u64,
+    },
+    /// The database does not take writes: full disk, read-only file, no permission.
+    #[error("the database takes no writes: {0}")]
+    NotWritable(String),
+    /// The database is damaged.
+    #[error("the database is damaged: {0}. Stop the server and restore a backup")]
+    Corrupt(String),
+    /// The database was written by a newer version.
+    #[error("the database was written by a newer version ({found}) than this one knows ({known}): upgrade the server")]
+    TooNew {
+        /// Version of the schema in the database.
+        found: i64,
+        /// Latest version known here.
+        known: i64,
+    },
+    /// Another process has the database.
+    #[error("the database is in use by another process: {0}")]
+    Locked(String),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// Anything else that the database says.
+    #[error("the database failed: {0}")]
+    Failed(String),
+}
+
+/// A change to the fleet.
+#[derive(Debug, Clone)]
+pub enum FleetWrite {
+    /// Declares or changes a node.
+    PutNode(NodeSpec, Expect),
+    /// Declares or changes a gateway. A new node takes all its bots along.
+    PutGateway(GatewaySpec, Expect),
+    /// Declares or changes a bot. A retired bot's id is not used again.
+    PutBot(BotSpec, Expect),
+    /// Sets or ends a bot's hold.
+    SetHold(BotId, Option<Hold>, Note),
+    /// Moves a bot to another stage. Into RETIRED fails what waits for it.
+    SetStage(BotId, Stage, Note),
+    /// Removes a node; [`StoreError::InUse`] while a gateway is on it.
+    DeleteNode(NodeId, Expect),
+    /// Removes a gateway; [`StoreError::InUse`] while a bot that is not retired uses it.
+    DeleteGateway(GatewayId, Expect),
+}
+
+/// What a write expects to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Whatever is there.
+    Any,
+    /// Nothing: [`StoreError::Exists`] otherwise.
+    Absent,
+    /// Something: [`StoreError::NotFound`] otherwise.
+    Present,
+    /// This generation: [`StoreError::Stale`] otherwise.
+    Generation(u64),
+}
+
+/// Why a stage or a hold changed: kept with the change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The rule or call that changed it.
+    pub rule: String,
+    /// Who asked for it.
+    pub author: String,
+    /// What it rests on, for people.
+    pub facts: String,
+}
+
+/// Makes a call safe to repeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestKey {
+    /// The client's id.
+    pub request_id: String,
+    /// Hash of method and body. The same id with another hash is [`StoreError::RequestIdReused`]; with the same one the
+    /// writes are skipped.
+    pub fingerprint: [u8; 16],
+}
+
+/// Which bots a list shows. All set fields must hold.
+#[derive(Debug, Clone, Default)]
+pub struct BotFilter {
+    /// On this node.
+    pub node: Option<NodeId>,
+    /// At this gateway.
+    pub gateway: Option<GatewayId>,
+    /// In one of these stages; empty for all.
+    pub stages: Vec<Stage>,
+    /// With one of these connections; empty for all.
+    pub connections: Vec<Connection>,
+    /// With all these labels.
+    pub labels: Vec<(String, String)>,
+    /// Held.
+    pub held: bool,
+}
+
+/// A bot's place, for requests that name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BotRoute {
+    /// The node of its gateway.
+    pub node: NodeId,
+    /// Its network, which says what an address is.
+    pub network: Network,
+    /// How far it may send.
+    pub stage: Stage,
+}
+
+/// A session, as every write of it names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SessionRef {
+    /// The tenant of the node.
+    pub tenant: TenantId,
+    /// The node.
+    pub node: NodeId,
+    /// The session's number.
+    pub epoch: Epoch,
+}
+
+/// What an agent says when it opens a session.
+#[derive(Debug, Clone)]
+pub struct SessionOpen {
+    /// The tenant of the node.
+    pub tenant: TenantId,
+    /// The node.
+    pub node: NodeId,
+    /// The agent's build.
+    pub agent_version: String,
+    /// Id of its journal.
+    pub journal_id: [u8; 16],
+    /// How often the journal was opened.
+    pub journal_opening: u64,
+    /// Id of its process.
+    pub process_id: [u8; 16],
+    /// Latest report in its journal.
+    pub report_head: u64,
+    /// Attempts that it accepted and that have no outcome in its journal yet.
+    pub held: Vec<Held>,
+}
+
+/// An attempt that an agent holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Which.
+    pub attempt: AttemptRef,
+    /// The gateway may have been called.
+    pub started: bool,
+}
+
+/// One try to hand a message to a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptRef {
+    /// The message.
+    pub message_id: MessageId,
+    /// Counts from 1.
+    pub attempt_no: u32,
+}
+
+/// A session that was opened.
+#[derive(Debug, Clone)]
+pub struct SessionOpened {
+    /// The session, for its writes.
+    pub session: SessionRef,
+    /// Reports up to here are durable.
+    pub report_committed: u64,
+    /// Held attempts that must not be started.
+    pub drop: Vec<AttemptRef>,
+    /// Attempts that were believed dispatched and had never arrived: they wait again.
+    pub returned: u64,
+    /// Attempts of a lost journal: they are uncertain now.
+    pub uncertain: u64,
+    /// Bots of the node that have waiting messages.
+    pub bots_waiting: Vec<BotId>,
+    /// Version of the desired state.
+    pub desired_version: u64,
+}
+
+/// What a node should look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredState {
+    /// The version that it leads to.
+    pub version: u64,
+    /// The version that it builds upon; zero for a complete state.
+    pub base_version: u64,
+    /// New or changed gateways.
+    pub gateways: Vec<GatewaySpec>,
+    /// New or changed bots.
+    pub bots: Vec<DesiredBot>,
+    /// Gateways that left the node.
+    pub removed_gateways: Vec<GatewayId>,
+    /// Bots that left the node.
+    pub removed_bots: Vec<BotId>,
+}
+
+/// What an agent needs to know of a bot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredBot {
+    /// The bot.
+    pub id: BotId,
+    /// Its gateway.
+    pub gateway: GatewayId,
+    /// It may send: neither held nor out of service.
+    pub may_send: bool,
+    /// It should be logged in: neither retired nor banned.
+    pub connect: bool,
+    /// Its own address, if known.
+    pub address: Option<Address>,
+}
+
+/// A resource that an agent could not apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApplyError {
+    /// A gateway, and what is wrong.
+    Gateway(GatewayId, String),
+    /// A bot, and what is wrong.
+    Bot(BotId, String),
+}
+
+/// What may be dispatched now.
+#[derive(Debug, Clone, Default)]
+pub struct Claim {
+    /// Bots that may have work, each with how many attempts its lane takes at the most.
+    pub bots: Vec<(BotId, u32)>,
+    /// Attempts at the most, over all bots.
+    pub attempts_max: u32,
+    /// Bytes of attempts at the most. The first attempt is claimed even if it alone is larger.
+    pub bytes_max: u64,
+}
+
+/// What was claimed.
+#[derive(Debug, Clone, Default)]
+pub struct Claimed {
+    /// Attempts that are committed now, in the order in which they must leave per bot.
+    pub attempts: Vec<ClaimedAttempt>,
+    /// Reports up to here were taken into account.
+    pub report_committed: u64,
+    /// Bots of the claim that may have more work right away: they hit a limit of the claim.
+    pub more: Vec<BotId>,
+}
+
+/// An attempt on its way to an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedAttempt {
+    /// Which.
+    pub attempt: AttemptRef,
+    /// The sender.
+    pub bot: BotId,
+    /// The recipient.
+    pub recipient: Address,
+    /// What it says.
+    pub content: Content,
+    /// Same bot, same recipient, same priority: leaves in order.
+    pub chain: u64,
+    /// How long it may still be started.
+    pub start_within: Duration,
+    /// The network's id of the inbound message that it answers.
+    pub reply_to: Option<String>,
+    /// What is done around a reply.
+    pub courtesy: Courtesy,
+}
+
+impl ClaimedAttempt {
+    /// What the attempt counts against an agent's credit of bytes: its variable parts plus a fixed share for the rest.
+    pub fn credit_bytes(&self) -> u64 {
+        credit_bytes(&self.content, &self.recipient)
+    }
+}
+
+/// See [`ClaimedAttempt::credit_bytes`].
+pub fn credit_bytes(content: &Content, recipient: &Address) -> u64 {
+    const FIXED: u64 = 64;
+    let text = match content {
+        Content::Text { body } => body.len(),
+        Content::Image { caption, .. } => caption.len(),
+        Content::Document { caption, file_name, .. } => caption.len() + file_name.len(),
+        Content::Reaction { emoji, .. } => emoji.len(),
+        Content::Audio { .. } | Content::Unsupported { .. } => 0,
+    };
+    FIXED + (text + recipient.as_str().len()) as u64
+}
+
+/// Reports of an agent, in the order of its journal.
+#[derive(Debug, Clone)]
+pub struct ReportBatch {
+    /// Offset of the first one.
+    pub first_offset: u64,
+    /// The reports, without gaps.
+    pub reports: Vec<Report>,
+}
+
+/// Something that an agent reports, with when it happened by the server's clock.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// When it happened: the receipt of the frame less the age that the agent told.
+    pub time: Timestamp,
+    /// What happened.
+    pub body: ReportBody,
+}
+
+/// What an agent reports.
+#[derive(Debug, Clone)]
+pub enum ReportBody {
+    /// What an attempt came to.
+    Outcome {
+        /// Which.
+        attempt: AttemptRef,
+        /// What it came to.
+        outcome: Outcome,
+        /// How long the agent held it before it called the gateway.
+        queued: Duration,
+        /// How long the gateway took.
+        gateway: Duration,
+    },
+    /// What the network said about a sent message.
+    Receipt {
+        /// The bot that sent it.
+        bot: BotId,
+        /// The network's id of the message.
+        network_id: String,
+        /// What it said.
+        kind: ReceiptKind,
+        /// Why it was refused, if it was.
+        failure: Option<Failure>,
+    },
+    /// Somebody wrote to a bot.
+    Inbound(NewInbound),
+    /// A bot's login changed.
+    Connection {
+        /// The bot.
+        bot: BotId,
+        /// Its login now.
+        connection: Connection,
+        /// Why, in the gateway's terms.
+        detail: String,
+        /// The bot's own address, where the gateway tells it.
+        address: Option<Address>,
+        /// The network banned the bot.
+        banned: bool,
+    },
+    /// A kind that this version does not know: its offset is taken, and that is all.
+    Unknown,
+}
+
+/// What came of reports.
+#[derive(Debug, Clone, Default)]
+pub struct ReportsApplied {
+    /// Reports up to here are durable.
+    pub committed: u64,
+    /// Attempts that ended, per bot: their places in the lanes are free.
+    pub finished: Vec<(BotId, u32)>,
+    /// Bots that have work now: their connection came up, or a message waits again.
+    pub wake: Vec<BotId>,
+}
+
+/// What became of a message that a client sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AcceptResult {
+    /// It is durable.
+    Accepted(MessageId),
+    /// Its idempotency key was used for this message before.
+    Replayed(MessageId),
+    /// Its idempotency key was used for a message with another body.
+    KeyReused(MessageId),
+    /// The bot does not exist.
+    BotUnknown,
+    /// The bot is out of service for good.
+    BotRetired,
+}
+
+/// Which messages a list shows. All set fields must hold.
+#[derive(Debug, Clone, Default)]
+pub struct MessageFilter {
+    /// Of this bot.
+    pub bot: Option<BotId>,
+    /// In one of these states; empty for all.
+    pub states: Vec<MessageState>,
+    /// To one of these addresses (the spellings that a text may stand for); empty for all.
+    pub recipients: Vec<Address>,
+    /// Accepted at or after this time.
+    pub accepted_from: Option<Timestamp>,
+    /// Accepted before this time.
+    pub accepted_until: Option<Timestamp>,
+}
+
+/// Which inbound messages a list shows. All set fields must hold.
+#[derive(Debug, Clone, Default)]
+pub struct InboundFilter {
+    /// To this bot.
+    pub bot: Option<BotId>,
+    /// From one of these addresses; empty for all.
+    pub senders: Vec<Address>,
+    /// Received at or after this time.
+    pub received_from: Option<Timestamp>,
+}
+
+/// An attempt in a trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttemptRecord {
+    /// The agent received it.
+    Tried(Attempt),
+    /// The agent never received it: the connection or one of the two ends broke first.
+    NotReceived(Attempt),
+}
+
+/// What became of a cancellation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CancelResult {
+    /// It was waiting, and is cancelled.
+    Cancelled,
+    /// An attempt is under way at this node: the agent has to be asked.
+    Requested(NodeId, AttemptRef),
+    /// It is final already.
+    Final(MessageState),
+    /// It does not exist.
+    NotFound,
+}
+
+/// Changes of state.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// In the order of their commits.
+    pub changes: Vec<MessageChange>,
+    /// Where to go on. Moves even when the filter hid every change.
+    pub cursor: u64,
+}
+
+/// One change of state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageChange {
+    /// The message.
+    pub message_id: MessageId,
+    /// Its bot.
+    pub bot: BotId,
+    /// The state after the change.
+    pub state: MessageState,
+    /// When it was committed.
+    pub time: Timestamp,
+}
+
+/// What became due.
+#[derive(Debug, Clone, Default)]
+pub struct WakeResult {
+    /// Bots that have work now, with their nodes.
+    pub wake: Vec<(TenantId, NodeId, BotId)>,
+    /// When something is due next, as a wait from now; `None` when nothing waits for a time.
+    pub next: Option<Duration>,
+}
+
+/// How long rows are kept. Zero keeps nothing that is final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionPolicy {
+    /// Messages in a final state, with their attempts, counted from acceptance.
+    pub messages: Duration,
+    /// Inbound messages, counted from receipt.
+    pub inbound: Duration,
+    /// The log of changes, for watchers that come back.
+    pub changes: Duration,
+    /// Media that no message names any more, counted from upload.
+    pub media: Duration,
+}
+
+impl Default for RetentionPolicy {
+    /// 90 days of messages, 90 days of inbound messages, 7 days of changes, 30 days of unused media.
+    fn default() -> Self {
+        const DAY: u64 = 24 * 3600;
+        RetentionPolicy {
+            messages: Duration::from_secs(90 * DAY),
+            inbound: Duration::from_secs(90 * DAY),
+            changes: Duration::from_secs(7 * DAY),
+            media: Duration::from_secs(30 * DAY),
+        }
+    }
+}
+
+/// The chain of a message: messages of one chain leave in order.
+pub fn chain_of(bot_key: i64, recipient: &Address, priority: muster_domain::message::Priority) -> u64 {
+    // FNV-1a: stable across builds and machines, which a hasher of the standard library does not promise.
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut feed = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    bot_key.to_be_bytes().into_iter().for_each(&mut feed);
+    feed(priority as u8);
+    recipient.as_str().bytes().for_each(&mut feed);
+    hash
+}
+

@@ -135,6 +135,35 @@ pub enum ReceiptKind {
     Failed,
 }
 
+/// One try to hand a message to a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptRef {
+    /// The message.
+    pub message_id: MessageId,
+    /// Counts from 1.
+    pub attempt_no: u32,
+}
+
+impl std::fmt::Display for AttemptRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}#{}", self.message_id, self.attempt_no)
+    }
+}
+
+/// What an attempt counts against an agent's credit of bytes: its variable parts plus a fixed share for the rest. Server and
+/// agent count alike, so that what one charges is what the other gives back.
+pub fn credit_bytes(content: &Content, recipient: &Address) -> u64 {
+    const FIXED: u64 = 64;
+    let text = match content {
+        Content::Text { body } => body.len(),
+        Content::Image { caption, .. } => caption.len(),
+        Content::Document { caption, file_name, .. } => caption.len() + file_name.len(),
+        Content::Reaction { emoji, .. } => emoji.len(),
+        Content::Audio { .. } | Content::Unsupported { .. } => 0,
+    };
+    FIXED + (text + recipient.as_str().len()) as u64
+}
+
 /// What an attempt came to, as the agent reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {

@@ -3,6 +3,8 @@
 //! Wire types end here. A conversion from the wire checks everything that the domain asks for and answers with
 //! [`muster_domain::Violation`]s; nothing behind it has to doubt a value again.
 
+pub mod convert;
+
 /// The operators' API.
 pub mod v1 {
     #![allow(missing_docs, unreachable_pub, clippy::all, clippy::allow_attributes, reason = "generated from the protos, which carry the comments")]

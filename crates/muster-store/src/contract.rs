@@ -360,14 +360,7 @@ pub struct Held {
     pub started: bool,
 }
 
-/// One try to hand a message to a gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AttemptRef {
-    /// The message.
-    pub message_id: MessageId,
-    /// Counts from 1.
-    pub attempt_no: u32,
-}
+pub use muster_domain::message::{AttemptRef, credit_bytes};
 
 /// A session that was opened.
 #[derive(Debug, Clone)]
@@ -376,8 +369,10 @@ pub struct SessionOpened {
     pub session: SessionRef,
     /// Reports up to here are durable.
     pub report_committed: u64,
-    /// Held attempts that must not be started.
+    /// Held attempts that are no longer the agent's: it forgets those that it has not started.
     pub drop: Vec<AttemptRef>,
+    /// Held attempts that a client wants to take back: the agent is asked to cancel them.
+    pub cancel: Vec<AttemptRef>,
     /// Attempts that were believed dispatched and had never arrived: they wait again.
     pub returned: u64,
     /// Attempts of a lost journal: they are uncertain now.
@@ -477,19 +472,6 @@ impl ClaimedAttempt {
     pub fn credit_bytes(&self) -> u64 {
         credit_bytes(&self.content, &self.recipient)
     }
-}
-
-/// See [`ClaimedAttempt::credit_bytes`].
-pub fn credit_bytes(content: &Content, recipient: &Address) -> u64 {
-    const FIXED: u64 = 64;
-    let text = match content {
-        Content::Text { body } => body.len(),
-        Content::Image { caption, .. } => caption.len(),
-        Content::Document { caption, file_name, .. } => caption.len() + file_name.len(),
-        Content::Reaction { emoji, .. } => emoji.len(),
-        Content::Audio { .. } | Content::Unsupported { .. } => 0,
-    };
-    FIXED + (text + recipient.as_str().len()) as u64
 }
 
 /// Reports of an agent, in the order of its journal.

@@ -1,0 +1,3 @@
+//! Between the wire and the domain: one module per API.
+
+pub mod agent_v1;

@@ -86,6 +86,22 @@ pub enum SendError {
     Unknown(Failure),
 }
 
+impl SendError {
+    /// Why, whichever of the two it is.
+    pub fn failure(&self) -> &Failure {
+        match self {
+            SendError::NotSent(failure) | SendError::Unknown(failure) => failure,
+        }
+    }
+
+    /// Why, whichever of the two it is.
+    pub fn into_failure(self) -> Failure {
+        match self {
+            SendError::NotSent(failure) | SendError::Unknown(failure) => failure,
+        }
+    }
+}
+
 /// A call other than a send that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{call} failed: {failure}")]

@@ -6,7 +6,9 @@
 //! Start at [`contract`]; [`registry::open`] gives the adapter for a kind.
 
 pub mod contract;
+pub mod evolution;
 pub mod null;
+mod redact;
 pub mod registry;
 pub mod secret;
 

@@ -5,12 +5,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use muster_domain::gateway::GatewayKind;
 use serde::Deserialize;
 use url::Url;
 
 use crate::contract::Gateway;
+use crate::evolution::{EvolutionConfig, EvolutionGateway};
 use crate::null::NullGateway;
 use crate::secret::Secret;
 
@@ -107,11 +109,23 @@ impl GatewaySettings {
 /// The adapter for `kind`, ready to use. Nothing is called yet: a gateway that is down is found out by its first call.
 ///
 /// The null gateway uses none of the settings, so that a set-up can be rehearsed without changing them.
-pub fn open(kind: GatewayKind, _settings: GatewaySettings) -> Result<Arc<dyn Gateway>, ConfigError> {
+pub fn open(kind: GatewayKind, settings: GatewaySettings) -> Result<Arc<dyn Gateway>, ConfigError> {
     match kind {
         GatewayKind::Null => Ok(Arc::new(NullGateway)),
-        GatewayKind::Evolution => Err(ConfigError::new("kind", "evolution is not built in yet")),
+        GatewayKind::Evolution => Ok(Arc::new(EvolutionGateway::new(evolution_config(settings)?)?)),
     }
+}
+
+fn evolution_config(settings: GatewaySettings) -> Result<EvolutionConfig, ConfigError> {
+    let example = "must be the address of the Evolution API, such as \"http://127.0.0.1:8080\"";
+    Ok(EvolutionConfig {
+        base_url: settings.url.ok_or_else(|| ConfigError::new("url", example))?,
+        api_key: settings.api_key.ok_or_else(|| {
+            ConfigError::new("api_key", "must be the product's global key, directly, by api_key_file or by api_key_env")
+        })?,
+        call_timeout: Duration::from_millis(settings.call_timeout_ms),
+        connect_timeout: Duration::from_millis(settings.connect_timeout_ms),
+    })
 }
 
 fn call_timeout_default_ms() -> u64 {
@@ -148,6 +162,25 @@ mod tests {
         let both = settings(r#"{"api_key": "k", "api_key_env": "EVO_KEY"}"#).unwrap();
         assert_eq!(both.key_source().unwrap_err().key, "api_key");
         assert!(!format!("{read:?}").contains("\"k\""));
+    }
+
+    #[test]
+    fn what_the_product_needs_is_asked_for_by_key() {
+        for (json, key) in [
+            ("{}", "url"),
+            (r#"{"url": "http://127.0.0.1:8080"}"#, "api_key"),
+            (r#"{"url": "http://127.0.0.1:8080", "api_key": ""}"#, "api_key"),
+            (r#"{"url": "unix:/run/evo", "api_key": "k"}"#, "url"),
+            (r#"{"url": "http://127.0.0.1:8080", "api_key": "k", "call_timeout_ms": 100}"#, "call_timeout_ms"),
+            (r#"{"url": "http://127.0.0.1:8080", "api_key": "k", "connect_timeout_ms": 0}"#, "connect_timeout_ms"),
+        ] {
+            let refused = open(GatewayKind::Evolution, settings(json).unwrap()).err().unwrap();
+            assert_eq!(refused.key, key, "{refused}");
+        }
+        assert!(
+            open(GatewayKind::Evolution, settings(r#"{"url": "http://127.0.0.1:8080", "api_key": "k"}"#).unwrap())
+                .is_ok()
+        );
     }
 
     #[test]

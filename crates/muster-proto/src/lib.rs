@@ -7,13 +7,25 @@ pub mod convert;
 
 /// The operators' API.
 pub mod v1 {
-    #![allow(missing_docs, unreachable_pub, clippy::all, clippy::allow_attributes, reason = "generated from the protos, which carry the comments")]
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::allow_attributes,
+        reason = "generated from the protos, which carry the comments"
+    )]
     include!("gen/muster.v1.rs");
 }
 
 /// The agents' stream.
 pub mod agent_v1 {
-    #![allow(missing_docs, unreachable_pub, clippy::all, clippy::allow_attributes, reason = "generated from the protos, which carry the comments")]
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::allow_attributes,
+        reason = "generated from the protos, which carry the comments"
+    )]
     include!("gen/muster.agent.v1.rs");
 }
 

@@ -1,0 +1,114 @@
+//! Nodes.
+
+use std::collections::BTreeMap;
+
+use muster_domain::bot::check_names;
+use muster_domain::node::{Node, NodeSpec};
+use muster_domain::{NodeId, Violation};
+use prost_types::FieldMask;
+
+use super::mask::Fields;
+use super::time::write_timestamp;
+use super::{below, etag, keep, labels};
+use crate::v1 as wire;
+
+const FIELDS: Fields = Fields {
+    changeable: &["display_name", "labels"],
+    fixed: &[
+        "name",
+        "etag",
+        "online",
+        "online_time",
+        "epoch",
+        "agent_version",
+        "desired_version",
+        "applied_version",
+        "create_time",
+        "update_time",
+    ],
+};
+
+/// Reads a declared node; output-only fields are ignored. Paths are those of the resource below `parent`;
+/// what is wrong with the id comes with its own path.
+pub fn declared(id: Result<NodeId, Violation>, node: wire::Node, parent: &str) -> Result<NodeSpec, Vec<Violation>> {
+    let labels = labels(node.labels);
+    let found = check_names(&node.display_name, &labels);
+    let mut found = below(found, parent);
+    match id.map_err(|violation| found.push(violation)) {
+        Ok(id) if found.is_empty() => Ok(NodeSpec { id, display_name: node.display_name, labels }),
+        _ => Err(found),
+    }
+}
+
+/// What an update changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    /// Which node.
+    pub id: NodeId,
+    /// The generation that the caller has seen, if it named one.
+    pub generation: Option<u64>,
+    display_name: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// Reads an update. Paths are those of the request.
+pub fn update(node: Option<wire::Node>, mask: Option<FieldMask>) -> Result<Update, Vec<Violation>> {
+    let node = node.unwrap_or_default();
+    let mut found = Vec::new();
+    let id = keep(&mut found, "node.name", NodeId::from_resource_name(&node.name));
+    let generation = keep(&mut found, "node", etag::read(&node.etag));
+    let labels = labels(node.labels);
+    found.extend(below(check_names(&node.display_name, &labels), "node"));
+    let selected = FIELDS.selected(mask).map_err(|more| found.extend(more)).unwrap_or_default();
+    match (id, generation) {
+        (Some(id), Some(generation)) if found.is_empty() => Ok(Update {
+            id,
+            generation,
+            display_name: selected.contains(&"display_name").then_some(node.display_name),
+            labels: selected.contains(&"labels").then_some(labels),
+        }),
+        _ => Err(found),
+    }
+}
+
+impl Update {
+    /// The declaration after the update.
+    #[must_use]
+    pub fn apply(&self, present: &NodeSpec) -> NodeSpec {
+        NodeSpec {
+            id: present.id.clone(),
+            display_name: self.display_name.as_ref().unwrap_or(&present.display_name).clone(),
+            labels: self.labels.as_ref().unwrap_or(&present.labels).clone(),
+        }
+    }
+}
+
+/// Writes a node.
+pub fn write(node: &Node) -> wire::Node {
+    let Node {
+        spec: NodeSpec { id, display_name, labels },
+        generation,
+        epoch,
+        online,
+        online_time,
+        agent_version,
+        desired_version,
+        applied_version,
+        create_time,
+        update_time,
+    } = node;
+    wire::Node {
+        name: id.resource_name(),
+        display_name: display_name.clone(),
+        labels: labels.clone().into_iter().collect(),
+        etag: etag::write(*generation),
+        online: *online,
+        online_time: online_time.map(write_timestamp),
+        epoch: epoch.0,
+        agent_version: agent_version.clone(),
+        desired_version: *desired_version,
+        applied_version: *applied_version,
+        create_time: Some(write_timestamp(*create_time)),
+        update_time: Some(write_timestamp(*update_time)),
+    }
+}

@@ -2,21 +2,21 @@
 //!
 //! An instance of the product bears the id of its bot. Three rules shape the adapter:
 //! - `201 PENDING` means "handed to the socket", and an error may follow a message that went out. What a status and a body
-//!   say about a send is decided in [`errors`] and [`send`] and nowhere else.
+//!   say about a send is decided in `errors` and `send` and nowhere else.
 //! - `state: open` is not health. The adapter reports it as the product tells it; the supervisor draws the conclusions.
 //! - Courtesies are calls of their own before the send, not the `delay` of the send itself: while such a send blocks, a
 //!   lost line would leave a message in doubt that nobody had sent yet.
 //!
 //! | file | subject |
 //! |---|---|
-//! | [`client`] | one HTTP request, and whether its bytes may have left |
-//! | [`errors`] | what an error answer says |
-//! | [`send`] | a message: courtesies, body, verdict |
-//! | [`instance`] | set-up, link, login and restart of an instance |
-//! | [`chat`] | recipients and read marks |
-//! | [`webhook`] | what the product posts to us |
-//! | [`close`] | why a login ended |
-//! | [`jid`] | addresses as the product spells them |
+//! | `client` | one HTTP request, and whether its bytes may have left |
+//! | `errors` | what an error answer says |
+//! | `send` | a message: courtesies, body, verdict |
+//! | `instance` | set-up, link, login and restart of an instance |
+//! | `chat` | recipients and read marks |
+//! | `webhook` | what the product posts to us |
+//! | `close` | why a login ended |
+//! | `jid` | addresses as the product spells them |
 
 mod chat;
 mod client;

@@ -17,6 +17,9 @@ const KIND_CHARS_MAX: usize = 64;
 /// Characters of a media type.
 const MIME_TYPE_CHARS_MAX: usize = 100;
 
+/// The network's delivery of a group's keys: comes alone or along with a message.
+const GROUP_KEYS: &str = "senderKeyDistributionMessage";
+
 /// `messages.upsert`. `None` for what was typed on the bot's own phone, for what comes from nobody that one could answer
 /// (status lists, broadcasts, newsletters), and for the network's own housekeeping.
 pub(super) fn message(item: &Value) -> Option<Event> {
@@ -34,7 +37,7 @@ pub(super) fn message(item: &Value) -> Option<Event> {
         .and_then(kind)
         .unwrap_or((item.get("messageType").and_then(Value::as_str).unwrap_or("unknown"), &Value::Null));
     // Deletions, edits and timers of chats; keys of groups.
-    if matches!(kind, "protocolMessage" | "senderKeyDistributionMessage") {
+    if matches!(kind, "protocolMessage" | GROUP_KEYS) {
         return None;
     }
     let stored_url = message.and_then(|message| message.get("mediaUrl"));
@@ -79,11 +82,10 @@ fn unwrapped(message: Option<&Map<String, Value>>) -> Option<&Map<String, Value>
 fn kind(message: &Map<String, Value>) -> Option<(&str, &Value)> {
     const KNOWN: [&str; 6] =
         ["conversation", "extendedTextMessage", "imageMessage", "audioMessage", "documentMessage", "reactionMessage"];
-    const ASIDE: [&str; 5] =
-        ["messageContextInfo", "base64", "mediaUrl", "speechToText", "senderKeyDistributionMessage"];
+    const ASIDE: [&str; 5] = ["messageContextInfo", "base64", "mediaUrl", "speechToText", GROUP_KEYS];
     let known = KNOWN.iter().find_map(|name| message.get_key_value(*name).filter(|(_, body)| !body.is_null()));
     let own = known.or_else(|| message.iter().find(|(name, body)| !ASIDE.contains(&name.as_str()) && !body.is_null()));
-    own.or_else(|| message.iter().next()).map(|(name, body)| (name.as_str(), body))
+    own.or_else(|| message.get_key_value(GROUP_KEYS)).map(|(name, body)| (name.as_str(), body))
 }
 
 /// The content, if it has a form here.

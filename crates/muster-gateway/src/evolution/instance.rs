@@ -49,6 +49,13 @@ pub(super) async fn ensure(client: &Client, bot: &BotId, webhook: &WebhookTarget
         create(client, bot, webhook).await?;
         return Ok(Connection::Unlinked);
     };
+    if !row.is_linked_device() {
+        let text = "an instance of this name exists with another integration: remove it, or give the bot another id";
+        return Err(CallError {
+            call: "instance/fetchInstances",
+            failure: Failure::new(FailureReason::InvalidRequest, text),
+        });
+    }
     ensure_webhook(client, bot, webhook).await?;
     ensure_settings(client, bot, &row).await?;
     let Some(state) = state(client, bot).await? else {
@@ -164,6 +171,11 @@ impl Login {
 impl Row {
     fn owner(&self) -> Option<muster_domain::Address> {
         self.0.get("ownerJid").and_then(Value::as_str).and_then(jid::address)
+    }
+
+    /// Whether the instance is of the one kind that is driven here. The others answer sends by other rules.
+    fn is_linked_device(&self) -> bool {
+        self.0.get("integration").and_then(Value::as_str).is_none_or(|integration| integration == wire::INTEGRATION)
     }
 
     /// Reads the login off the row. The product sets the close code with a final close and never clears it, but stores `open`

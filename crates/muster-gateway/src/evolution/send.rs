@@ -46,25 +46,20 @@ impl Recipient {
 /// What an answer to a send means. The product took the message only if it names its id; it refused it only if the table of
 /// errors lists the answer. Anything between may have been sent.
 fn judge(answer: &Answer, private: &[&str]) -> Result<Sent, SendError> {
-    let unknown = |text: String| Err(SendError::Unknown(Failure::new(FailureReason::OutcomeUnknown, text)));
-    if answer.status.is_success() {
-        if let Some(network_id) = network_id(&answer.body) {
-            return Ok(Sent { network_id });
-        }
-        let status = answer.status.as_u16();
-        // Also with an error in the body: on this channel the product passes on errors of others, before and after the fact.
-        return match Verdict::of(answer, private) {
-            Verdict::Unlisted(text) => unknown(format!("an error inside a success: {text}")),
-            Verdict::Refused(failure) => unknown(format!("HTTP {status} with an error: {}", failure.detail)),
-            Verdict::Accepted if answer.body.is_empty() => unknown(format!("HTTP {status} with an empty body")),
-            Verdict::Accepted => unknown(format!("HTTP {status} without a message id")),
-        };
+    let success = answer.status.is_success();
+    if success && let Some(network_id) = network_id(&answer.body) {
+        return Ok(Sent { network_id });
     }
-    match Verdict::of(answer, private) {
-        Verdict::Refused(failure) => Err(SendError::NotSent(failure)),
-        Verdict::Unlisted(text) => unknown(text),
-        Verdict::Accepted => unknown("a verdict that contradicts its status".to_owned()),
-    }
+    let status = answer.status.as_u16();
+    let text = match Verdict::of(answer, private) {
+        Verdict::Refused(failure) if !success => return Err(SendError::NotSent(failure)),
+        // An error inside a success: on this channel the product passes on errors of others, from before and after the fact.
+        Verdict::Refused(failure) => format!("HTTP {status} with an error: {}", failure.detail),
+        Verdict::Unlisted(text) => text,
+        Verdict::Accepted if answer.body.is_empty() => format!("HTTP {status} with an empty body"),
+        Verdict::Accepted => format!("HTTP {status} without a message id"),
+    };
+    Err(SendError::Unknown(Failure::new(FailureReason::OutcomeUnknown, text)))
 }
 
 fn network_id(body: &[u8]) -> Option<String> {
@@ -86,8 +81,13 @@ async fn courtesies(client: &Client, bot: &BotId, request: &SendRequest<'_>, num
         let presence = if matches!(request.content, Content::Audio { .. }) { "recording" } else { "composing" };
         let delay = u64::try_from(typing.as_millis()).unwrap_or(u64::MAX);
         forgive(
-            send_presence(client, bot, &wire::SendPresence { number, presence, delay }, typing + COURTESY_TIMEOUT)
-                .await,
+            send_presence(
+                client,
+                bot,
+                &wire::SendPresence { number, presence, delay },
+                typing.saturating_add(COURTESY_TIMEOUT),
+            )
+            .await,
         )?;
     }
     Ok(())

@@ -7,18 +7,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use prost::Message;
 
-/// Writes the generated files below `crates/muster-proto/src/gen`.
-pub(crate) fn write(root: &Path) -> Result<()> {
-    generate(root, &root.join("crates/muster-proto/src/gen"))
+use crate::workspace::Workspace;
+
+const COMMITTED: &str = "crates/muster-proto/src/gen";
+
+/// Writes the generated files that are committed.
+pub(crate) fn write(workspace: &Workspace) -> Result<()> {
+    generate(workspace.root(), &workspace.root().join(COMMITTED))
 }
 
 /// Fails unless the committed files are what the protos give.
-pub(crate) fn check(root: &Path) -> Result<()> {
-    let fresh = root.join("target/codegen-check");
-    generate(root, &fresh)?;
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    let fresh = workspace.target().join("codegen-check");
+    generate(workspace.root(), &fresh)?;
     for entry in fs::read_dir(&fresh)? {
         let name = entry?.file_name();
-        let committed = fs::read(root.join("crates/muster-proto/src/gen").join(&name)).unwrap_or_default();
+        let committed = fs::read(workspace.root().join(COMMITTED).join(&name)).unwrap_or_default();
         ensure!(
             committed == fs::read(fresh.join(&name))?,
             "{} is not what the protos give: run `cargo xtask codegen`",
@@ -30,8 +34,11 @@ pub(crate) fn check(root: &Path) -> Result<()> {
 
 fn generate(root: &Path, out: &Path) -> Result<()> {
     let include = root.join("proto");
-    let files: Vec<PathBuf> =
-        ["muster/v1", "muster/agent/v1"].iter().map(|dir| protos(&include.join(dir))).collect::<Result<Vec<_>>>()?.concat();
+    let files: Vec<PathBuf> = ["muster/v1", "muster/agent/v1"]
+        .iter()
+        .map(|dir| protos(&include.join(dir)))
+        .collect::<Result<Vec<_>>>()?
+        .concat();
     let mut compiler = protox::Compiler::new([&include])?;
     compiler.include_imports(true).include_source_info(true);
     compiler.open_files(&files).context("compile the protos")?;

@@ -1012,6 +1012,7 @@ pub mod bot_service_client {
                 .insert(GrpcMethod::new("muster.v1.BotService", "CreateBot"));
             self.inner.unary(req, path, codec).await
         }
+        /// One bot.
         pub async fn get_bot(
             &mut self,
             request: impl tonic::IntoRequest<super::GetBotRequest>,
@@ -1282,6 +1283,7 @@ pub mod bot_service_server {
             tonic::Response<super::CreateBotResponse>,
             tonic::Status,
         >;
+        /// One bot.
         async fn get_bot(
             &self,
             request: tonic::Request<super::GetBotRequest>,
@@ -2552,6 +2554,7 @@ pub mod gateway_service_client {
                 .insert(GrpcMethod::new("muster.v1.GatewayService", "CreateGateway"));
             self.inner.unary(req, path, codec).await
         }
+        /// One gateway.
         pub async fn get_gateway(
             &mut self,
             request: impl tonic::IntoRequest<super::GetGatewayRequest>,
@@ -2674,6 +2677,7 @@ pub mod gateway_service_server {
             tonic::Response<super::CreateGatewayResponse>,
             tonic::Status,
         >;
+        /// One gateway.
         async fn get_gateway(
             &self,
             request: tonic::Request<super::GetGatewayRequest>,
@@ -3200,6 +3204,7 @@ pub mod inbound_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
+        /// One message that somebody sent to a bot.
         pub async fn get_inbound_message(
             &mut self,
             request: impl tonic::IntoRequest<super::GetInboundMessageRequest>,
@@ -3324,6 +3329,7 @@ pub mod inbound_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with InboundServiceServer.
     #[async_trait]
     pub trait InboundService: std::marker::Send + std::marker::Sync + 'static {
+        /// One message that somebody sent to a bot.
         async fn get_inbound_message(
             &self,
             request: tonic::Request<super::GetInboundMessageRequest>,
@@ -4409,6 +4415,7 @@ pub mod message_service_client {
                 .insert(GrpcMethod::new("muster.v1.MessageService", "SendMessages"));
             self.inner.streaming(req, path, codec).await
         }
+        /// One message as it is now, and why it waits if it does.
         pub async fn get_message(
             &mut self,
             request: impl tonic::IntoRequest<super::GetMessageRequest>,
@@ -4598,6 +4605,7 @@ pub mod message_service_server {
             tonic::Response<Self::SendMessagesStream>,
             tonic::Status,
         >;
+        /// One message as it is now, and why it waits if it does.
         async fn get_message(
             &self,
             request: tonic::Request<super::GetMessageRequest>,
@@ -5319,6 +5327,7 @@ pub mod node_service_client {
                 .insert(GrpcMethod::new("muster.v1.NodeService", "CreateNode"));
             self.inner.unary(req, path, codec).await
         }
+        /// One node.
         pub async fn get_node(
             &mut self,
             request: impl tonic::IntoRequest<super::GetNodeRequest>,
@@ -5441,6 +5450,7 @@ pub mod node_service_server {
             tonic::Response<super::CreateNodeResponse>,
             tonic::Status,
         >;
+        /// One node.
         async fn get_node(
             &self,
             request: tonic::Request<super::GetNodeRequest>,

@@ -1,0 +1,45 @@
+//! Builds the product and the trials, and runs the latter against the former.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::program::{Program, cargo};
+use crate::workspace::Workspace;
+
+/// How to build.
+#[derive(Clone, Copy)]
+pub(crate) enum Profile {
+    /// Quick to build, with overflow checks and debug assertions.
+    Dev,
+    /// What users run.
+    Release,
+}
+
+/// Measures. Only a release build says anything about speed.
+pub(crate) fn bench(workspace: &Workspace, arguments: &[&str]) -> Result<ExitCode> {
+    run(workspace, Profile::Release, "bench", arguments)
+}
+
+/// Kills processes under load. A dev build: its assertions find more.
+pub(crate) fn chaos(workspace: &Workspace, arguments: &[&str]) -> Result<ExitCode> {
+    run(workspace, Profile::Dev, "chaos", arguments)
+}
+
+/// Builds `muster` and `muster-trials`, and returns the path of a program by its name.
+pub(crate) fn build(workspace: &Workspace, profile: Profile) -> Result<impl Fn(&str) -> PathBuf> {
+    let (flags, folder): (&[&str], _) = match profile {
+        Profile::Dev => (&[], "debug"),
+        Profile::Release => (&["--release"], "release"),
+    };
+    cargo(workspace, ["build", "--quiet", "--package", "muster", "--package", "muster-trials"]).args(flags).run()?;
+    let folder = workspace.target().join(folder);
+    Ok(move |name: &str| folder.join(name).with_extension(std::env::consts::EXE_EXTENSION))
+}
+
+fn run(workspace: &Workspace, profile: Profile, trial: &str, arguments: &[&str]) -> Result<ExitCode> {
+    let program = build(workspace, profile)?;
+    let status = Program::new(program("muster-trials"), workspace.root()).args([trial]).args(arguments).status()?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}

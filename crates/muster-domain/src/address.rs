@@ -123,12 +123,26 @@ mod tests {
 
     #[test]
     fn whatsapp_spellings_meet_in_one() {
-        for text in
-            ["+55 11 90000-0001", "5511900000001", "5511900000001@s.whatsapp.net", "+55 (11) 90000.0001", "5511900000001:7@s.whatsapp.net"]
-        {
+        for text in [
+            "+55 11 90000-0001",
+            "5511900000001",
+            "5511900000001@s.whatsapp.net",
+            "+55 (11) 90000.0001",
+            "5511900000001:7@s.whatsapp.net",
+        ] {
             assert_eq!(Address::parse(Network::WhatsApp, text).unwrap().as_str(), "+5511900000001", "{text}");
         }
-        for text in ["", "+", "123456", "0123456789", "+5511900000001x", "ana@example.com", "1234567890123456", "@lid", "1-2-3@g.us"] {
+        for text in [
+            "",
+            "+",
+            "123456",
+            "0123456789",
+            "+5511900000001x",
+            "ana@example.com",
+            "1234567890123456",
+            "@lid",
+            "1-2-3@g.us",
+        ] {
             assert!(Address::parse(Network::WhatsApp, text).is_err(), "{text}");
         }
         assert!(Address::parse(Network::WhatsApp, "120363025246125486@g.us").is_ok());

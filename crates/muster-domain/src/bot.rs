@@ -183,15 +183,21 @@ pub struct BotSpec {
 pub fn check_names(display_name: &str, labels: &BTreeMap<String, String>) -> Vec<Violation> {
     let mut found = Vec::new();
     if display_name.chars().count() > NOTE_CHARS_MAX || display_name.chars().any(char::is_control) {
-        found.push(Violation::new("display_name", format!("must have at most {NOTE_CHARS_MAX} characters, none of them a control character")));
+        found.push(Violation::new(
+            "display_name",
+            format!("must have at most {NOTE_CHARS_MAX} characters, none of them a control character"),
+        ));
     }
     if labels.len() > LABELS_MAX {
         found.push(Violation::new("labels", format!("must have at most {LABELS_MAX} entries, has {}", labels.len())));
     }
     for (key, value) in labels {
-        let legal = |s: &str| s.len() <= LABEL_CHARS_MAX && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        let legal =
+            |s: &str| s.len() <= LABEL_CHARS_MAX && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
         if key.is_empty() || !legal(key) || !legal(value) {
-            let rule = format!("keys and values must have at most {LABEL_CHARS_MAX} characters from a-z, A-Z, 0-9, '-', '_', '.'");
+            let rule = format!(
+                "keys and values must have at most {LABEL_CHARS_MAX} characters from a-z, A-Z, 0-9, '-', '_', '.'"
+            );
             found.push(Violation::new("labels", rule));
             break;
         }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::limits::{
-    CAPTION_CHARS_MAX, FILE_NAME_CHARS_MAX, MEDIA_BYTES_MAX, REACTION_BYTES_MAX, TEXT_CHARS_MAX, TYPING_MAX, URL_CHARS_MAX,
-};
 use crate::Violation;
+use crate::limits::{
+    CAPTION_CHARS_MAX, FILE_NAME_CHARS_MAX, MEDIA_BYTES_MAX, REACTION_BYTES_MAX, TEXT_CHARS_MAX, TYPING_MAX,
+    URL_CHARS_MAX,
+};
 
 /// The content of an outbound or inbound message. `Debug` shows kinds and sizes only: texts stay out of logs.
 #[derive(Clone, PartialEq, Eq)]
@@ -98,7 +99,12 @@ impl MediaDigest {
     /// Reads `media/{hex}` or the bare digest.
     pub fn from_resource_name(name: &str) -> Result<Self, Violation> {
         let bare = name.strip_prefix("media/").unwrap_or(name);
-        let wrong = || Violation::new("", "must be a medium's name, \"media/\" and 64 hexadecimal digits, as UploadMedia returned it");
+        let wrong = || {
+            Violation::new(
+                "",
+                "must be a medium's name, \"media/\" and 64 hexadecimal digits, as UploadMedia returned it",
+            )
+        };
         let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(bare.as_bytes()).map_err(|_| wrong())?;
         Ok(MediaDigest(bytes.try_into().map_err(|_| wrong())?))
     }
@@ -144,7 +150,10 @@ impl Content {
                 media.check(&mut found, "document.media", "");
                 too_long(&mut found, "document.caption", caption, CAPTION_CHARS_MAX);
                 if file_name.is_empty() {
-                    found.push(Violation::new("document.file_name", "must not be empty: the recipient sees the file under it"));
+                    found.push(Violation::new(
+                        "document.file_name",
+                        "must not be empty: the recipient sees the file under it",
+                    ));
                 }
                 if file_name.contains(['/', '\\', '\0']) {
                     found.push(Violation::new("document.file_name", "must be a plain name without '/', '\\' or NUL"));
@@ -153,13 +162,18 @@ impl Content {
             }
             Content::Reaction { target, emoji } => {
                 if emoji.len() > REACTION_BYTES_MAX || emoji.bytes().any(|b| b.is_ascii_alphabetic() || b == b' ') {
-                    found.push(Violation::new("reaction.emoji", "must be one emoji, or empty to take the reaction back"));
+                    found.push(Violation::new(
+                        "reaction.emoji",
+                        "must be one emoji, or empty to take the reaction back",
+                    ));
                 }
                 if target.network_id.is_empty() || target.network_id.len() > 128 {
                     found.push(Violation::new("reaction.target", "must name the message that is reacted to"));
                 }
             }
-            Content::Unsupported { .. } => found.push(Violation::new("content", "must be set to a kind that can be sent")),
+            Content::Unsupported { .. } => {
+                found.push(Violation::new("content", "must be set to a kind that can be sent"))
+            }
         }
         found
     }
@@ -176,9 +190,15 @@ impl Media {
     fn check(&self, found: &mut Vec<Violation>, field: &str, mime_prefix: &str) {
         let (kind, subtype) = self.mime_type.split_once('/').unwrap_or_default();
         let token = |s: &str| !s.is_empty() && s.len() <= 100 && s.bytes().all(|b| b.is_ascii_graphic());
-        if !token(kind) || !token(subtype.split(';').next().unwrap_or_default()) || !self.mime_type.starts_with(mime_prefix) {
+        if !token(kind)
+            || !token(subtype.split(';').next().unwrap_or_default())
+            || !self.mime_type.starts_with(mime_prefix)
+        {
             let expected = if mime_prefix.is_empty() { "type/subtype" } else { mime_prefix };
-            found.push(Violation::new(format!("{field}.mime_type"), format!("must be a media type of the form \"{expected}…\"")));
+            found.push(Violation::new(
+                format!("{field}.mime_type"),
+                format!("must be a media type of the form \"{expected}…\""),
+            ));
         }
         if let MediaSource::Url(url) = &self.source {
             let plain = url.len() <= URL_CHARS_MAX && !url.chars().any(|c| c.is_whitespace() || c.is_control());
@@ -198,7 +218,10 @@ pub fn check_media_size(bytes: u64) -> Result<(), Violation> {
         return Err(Violation::new("data", "must not be empty"));
     }
     if bytes > MEDIA_BYTES_MAX {
-        return Err(Violation::new("data", format!("must have at most {MEDIA_BYTES_MAX} bytes; pass larger documents by URL")));
+        return Err(Violation::new(
+            "data",
+            format!("must have at most {MEDIA_BYTES_MAX} bytes; pass larger documents by URL"),
+        ));
     }
     Ok(())
 }
@@ -232,6 +255,15 @@ impl std::fmt::Debug for Content {
             Content::Text { body } => write!(f, "Text({} bytes)", body.len()),
             other => f.write_str(other.kind()),
         }
+    }
+}
+
+impl std::fmt::Debug for MediaSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            MediaSource::Url(_) => "Url(…)",
+            MediaSource::Stored(_) => "Stored(…)",
+        })
     }
 }
 

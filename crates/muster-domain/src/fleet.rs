@@ -75,13 +75,20 @@ impl Fleet {
         let mut found = Vec::new();
         let count = self.nodes.len() + self.gateways.len() + self.bots.len();
         if count > FLEET_RESOURCES_MAX {
-            found.push(Violation::new("", format!("must declare at most {FLEET_RESOURCES_MAX} resources, declares {count}")));
+            found.push(Violation::new(
+                "",
+                format!("must declare at most {FLEET_RESOURCES_MAX} resources, declares {count}"),
+            ));
         }
         for (id, node) in &self.nodes {
-            found.extend(check_names(&node.display_name, &node.labels).into_iter().map(|v| v.below(&id.resource_name())));
+            found.extend(
+                check_names(&node.display_name, &node.labels).into_iter().map(|v| v.below(&id.resource_name())),
+            );
         }
         for (id, gateway) in &self.gateways {
-            found.extend(check_names(&gateway.display_name, &gateway.labels).into_iter().map(|v| v.below(&id.resource_name())));
+            found.extend(
+                check_names(&gateway.display_name, &gateway.labels).into_iter().map(|v| v.below(&id.resource_name())),
+            );
             if !self.nodes.contains_key(&gateway.node) {
                 let text = format!("names {}, which is not declared", gateway.node.resource_name());
                 found.push(Violation::new("node", text).below(&id.resource_name()));
@@ -130,7 +137,10 @@ impl Fleet {
     }
 }
 
-fn differing<'a, K: Ord, V: PartialEq>(wanted: &'a BTreeMap<K, V>, present: &'a BTreeMap<K, V>) -> impl Iterator<Item = &'a V> {
+fn differing<'a, K: Ord, V: PartialEq>(
+    wanted: &'a BTreeMap<K, V>,
+    present: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = &'a V> {
     wanted.iter().filter(|(id, spec)| present.get(id) != Some(spec)).map(|(_, spec)| spec)
 }
 
@@ -142,26 +152,29 @@ fn removed<'a, K: Ord + Clone, V>(wanted: &'a BTreeMap<K, V>, present: &'a BTree
 impl Change {
     /// The change in words, against the `present` fleet.
     pub fn difference(&self, present: &Fleet) -> Difference {
-        let describe = |resource: String, before: Option<Vec<(&'static str, String)>>, after: Vec<(&'static str, String)>| {
-            let verb = if before.is_some() { Verb::Update } else { Verb::Create };
-            let before: BTreeMap<_, _> = before.unwrap_or_default().into_iter().collect();
-            let fields = after
-                .into_iter()
-                .filter_map(|(field, to)| {
-                    let from = before.get(field).cloned().unwrap_or_default();
-                    (from != to).then_some(FieldDifference { field, from, to })
-                })
-                .collect();
-            Difference { resource, verb, fields }
-        };
+        let describe =
+            |resource: String, before: Option<Vec<(&'static str, String)>>, after: Vec<(&'static str, String)>| {
+                let verb = if before.is_some() { Verb::Update } else { Verb::Create };
+                let before: BTreeMap<_, _> = before.unwrap_or_default().into_iter().collect();
+                let fields = after
+                    .into_iter()
+                    .filter_map(|(field, to)| {
+                        let from = before.get(field).cloned().unwrap_or_default();
+                        (from != to).then_some(FieldDifference { field, from, to })
+                    })
+                    .collect();
+                Difference { resource, verb, fields }
+            };
         let remove = |resource: String| Difference { resource, verb: Verb::Remove, fields: Vec::new() };
         match self {
             Change::PutNode(spec) => {
                 describe(spec.id.resource_name(), present.nodes.get(&spec.id).map(node_fields), node_fields(spec))
             }
-            Change::PutGateway(spec) => {
-                describe(spec.id.resource_name(), present.gateways.get(&spec.id).map(gateway_fields), gateway_fields(spec))
-            }
+            Change::PutGateway(spec) => describe(
+                spec.id.resource_name(),
+                present.gateways.get(&spec.id).map(gateway_fields),
+                gateway_fields(spec),
+            ),
             Change::PutBot(spec) => {
                 describe(spec.id.resource_name(), present.bots.get(&spec.id).map(bot_fields), bot_fields(spec))
             }
@@ -239,7 +252,10 @@ mod tests {
     #[test]
     fn only_prune_removes() {
         assert_eq!(fleet(&["a"]).changes_from(&fleet(&["a", "b"]), false), []);
-        assert_eq!(fleet(&["a"]).changes_from(&fleet(&["a", "b"]), true), [Change::RetireBot(BotId::new("b").unwrap())]);
+        assert_eq!(
+            fleet(&["a"]).changes_from(&fleet(&["a", "b"]), true),
+            [Change::RetireBot(BotId::new("b").unwrap())]
+        );
     }
 
     #[test]

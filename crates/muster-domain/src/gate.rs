@@ -187,7 +187,12 @@ mod tests {
     }
 
     fn good_message() -> MessageFacts {
-        MessageFacts { expire_time: now() + Duration::from_secs(60), not_before: None, retry_time: None, chain_until: None }
+        MessageFacts {
+            expire_time: now() + Duration::from_secs(60),
+            not_before: None,
+            retry_time: None,
+            chain_until: None,
+        }
     }
 
     fn reason(bot: BotFacts<'_>, message: MessageFacts) -> Option<WaitReason> {
@@ -206,17 +211,32 @@ mod tests {
             decide(&BotFacts { hold: Some(&hold), ..good_bot() }, &good_message(), now()),
             Decision::Wait { reason: WaitReason::BotHeld, until: later }
         );
-        assert_eq!(reason(BotFacts { node_online: false, ..good_bot() }, good_message()), Some(WaitReason::NodeOffline));
+        assert_eq!(
+            reason(BotFacts { node_online: false, ..good_bot() }, good_message()),
+            Some(WaitReason::NodeOffline)
+        );
         assert_eq!(
             reason(BotFacts { connection: Connection::Disconnected, ..good_bot() }, good_message()),
             Some(WaitReason::BotNotConnected)
         );
         let unlinked = BotFacts { stage: Stage::Provisioning, connection: Connection::Unlinked, ..good_bot() };
         assert_eq!(reason(unlinked, good_message()), Some(WaitReason::BotNotConnected));
-        assert_eq!(reason(BotFacts { stage: Stage::Cooling, ..good_bot() }, good_message()), Some(WaitReason::BotStage));
-        assert_eq!(reason(good_bot(), MessageFacts { not_before: later, ..good_message() }), Some(WaitReason::NotBefore));
-        assert_eq!(reason(good_bot(), MessageFacts { retry_time: later, ..good_message() }), Some(WaitReason::RetryBackoff));
-        assert_eq!(reason(good_bot(), MessageFacts { chain_until: later, ..good_message() }), Some(WaitReason::ChainBlocked));
+        assert_eq!(
+            reason(BotFacts { stage: Stage::Cooling, ..good_bot() }, good_message()),
+            Some(WaitReason::BotStage)
+        );
+        assert_eq!(
+            reason(good_bot(), MessageFacts { not_before: later, ..good_message() }),
+            Some(WaitReason::NotBefore)
+        );
+        assert_eq!(
+            reason(good_bot(), MessageFacts { retry_time: later, ..good_message() }),
+            Some(WaitReason::RetryBackoff)
+        );
+        assert_eq!(
+            reason(good_bot(), MessageFacts { chain_until: later, ..good_message() }),
+            Some(WaitReason::ChainBlocked)
+        );
         assert_eq!(
             decide(&BotFacts { stage: Stage::Retired, ..good_bot() }, &good_message(), now()),
             Decision::Refuse { reason: RefuseReason::BotRetired }
@@ -224,11 +244,8 @@ mod tests {
     }
 
     fn any_bot() -> impl Strategy<Value = BotFacts<'static>> {
-        (0..Stage::ALL.len(), 0..Connection::ALL.len(), any::<bool>()).prop_map(|(stage, connection, node_online)| BotFacts {
-            stage: Stage::ALL[stage],
-            hold: None,
-            connection: Connection::ALL[connection],
-            node_online,
+        (0..Stage::ALL.len(), 0..Connection::ALL.len(), any::<bool>()).prop_map(|(stage, connection, node_online)| {
+            BotFacts { stage: Stage::ALL[stage], hold: None, connection: Connection::ALL[connection], node_online }
         })
     }
 

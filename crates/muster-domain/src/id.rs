@@ -16,7 +16,10 @@ fn check_resource_id(text: &str) -> Result<(), Violation> {
         return Err(Violation::new("", "must not be empty"));
     }
     if text.len() > RESOURCE_ID_CHARS_MAX {
-        return Err(Violation::new("", format!("must have at most {RESOURCE_ID_CHARS_MAX} characters, has {}", text.len())));
+        return Err(Violation::new(
+            "",
+            format!("must have at most {RESOURCE_ID_CHARS_MAX} characters, has {}", text.len()),
+        ));
     }
     if !text.chars().all(legal) || !text.starts_with(|c: char| c.is_ascii_lowercase()) || text.ends_with('-') {
         return Err(Violation::new(

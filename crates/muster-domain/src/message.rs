@@ -247,10 +247,14 @@ impl Schedule {
         let horizon = now + HORIZON;
         if let Some(time) = not_before {
             if time < now - PAST_TOLERANCE {
-                found.push(Violation::new("not_before", format!("must not lie more than {} s in the past", PAST_TOLERANCE.as_secs())));
+                found.push(Violation::new(
+                    "not_before",
+                    format!("must not lie more than {} s in the past", PAST_TOLERANCE.as_secs()),
+                ));
             }
             if time > horizon {
-                found.push(Violation::new("not_before", format!("must lie within {} days", HORIZON.as_secs() / 86_400)));
+                found
+                    .push(Violation::new("not_before", format!("must lie within {} days", HORIZON.as_secs() / 86_400)));
             }
         }
         let not_before = not_before.filter(|time| *time > now);

@@ -53,7 +53,13 @@ pub trait Store: Send + Sync + 'static {
     async fn bot_get(&self, tenant: &TenantId, id: &BotId) -> Result<Option<Bot>>;
 
     /// Bots by id, after `after`.
-    async fn bot_list(&self, tenant: &TenantId, filter: &BotFilter, after: Option<&BotId>, limit: u32) -> Result<Vec<Bot>>;
+    async fn bot_list(
+        &self,
+        tenant: &TenantId,
+        filter: &BotFilter,
+        after: Option<&BotId>,
+        limit: u32,
+    ) -> Result<Vec<Bot>>;
 
     /// How many messages of each bot are in each state, in the order of `bots`; an empty list means the whole tenant's sum.
     async fn message_counts(&self, tenant: &TenantId, bots: &[BotId]) -> Result<Vec<StateCounts>>;
@@ -677,4 +683,3 @@ pub fn chain_of(bot_key: i64, recipient: &Address, priority: muster_domain::mess
     recipient.as_str().bytes().for_each(&mut feed);
     hash
 }
-

@@ -10,6 +10,7 @@
 //!
 //! Every write of a session carries its [`muster_domain::Epoch`] in the WHERE clause; a fenced session changes nothing.
 
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod contract;
 pub mod sqlite;

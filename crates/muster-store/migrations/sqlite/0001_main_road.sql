@@ -1,0 +1,250 @@
+-- Times are microseconds since the Unix epoch. Enumerations are the numbers in src/sqlite/code.rs.
+-- Ids of resources are text that operators chose; keys are short numbers that stand for them in rows that come by the million.
+
+CREATE TABLE tenant (
+    tenant_key INTEGER PRIMARY KEY,
+    tenant_id  TEXT NOT NULL UNIQUE
+) STRICT;
+INSERT INTO tenant (tenant_key, tenant_id) VALUES (1, 'default');
+
+CREATE TABLE node (
+    node_key         INTEGER PRIMARY KEY,
+    tenant_key       INTEGER NOT NULL REFERENCES tenant,
+    node_id          TEXT NOT NULL,
+    display_name     TEXT NOT NULL,
+    labels           TEXT NOT NULL,
+    generation       INTEGER NOT NULL,
+    epoch            INTEGER NOT NULL DEFAULT 0,
+    online           INTEGER NOT NULL DEFAULT 0,
+    online_time      INTEGER,
+    agent_version    TEXT NOT NULL DEFAULT '',
+    journal_id       BLOB,
+    journal_opening  INTEGER NOT NULL DEFAULT 0,
+    process_id       BLOB,
+    report_committed INTEGER NOT NULL DEFAULT 0,
+    -- Attempts of earlier sessions are settled once reports up to here are in; zero when nothing is to be settled.
+    settle_after     INTEGER NOT NULL DEFAULT 0,
+    desired_version  INTEGER NOT NULL DEFAULT 1,
+    applied_version  INTEGER NOT NULL DEFAULT 0,
+    create_time      INTEGER NOT NULL,
+    update_time      INTEGER NOT NULL,
+    UNIQUE (tenant_key, node_id)
+) STRICT;
+
+CREATE TABLE gateway (
+    gateway_key  INTEGER PRIMARY KEY,
+    tenant_key   INTEGER NOT NULL REFERENCES tenant,
+    gateway_id   TEXT NOT NULL,
+    kind         TEXT NOT NULL,
+    node_key     INTEGER NOT NULL REFERENCES node,
+    display_name TEXT NOT NULL,
+    labels       TEXT NOT NULL,
+    generation   INTEGER NOT NULL,
+    -- The node's desired version that brought the latest change.
+    version      INTEGER NOT NULL,
+    apply_error  TEXT NOT NULL DEFAULT '',
+    create_time  INTEGER NOT NULL,
+    update_time  INTEGER NOT NULL,
+    UNIQUE (tenant_key, gateway_id)
+) STRICT;
+CREATE INDEX gateway_by_node ON gateway (node_key, version);
+
+CREATE TABLE bot (
+    bot_key           INTEGER PRIMARY KEY,
+    tenant_key        INTEGER NOT NULL REFERENCES tenant,
+    bot_id            TEXT NOT NULL,
+    gateway_key       INTEGER NOT NULL REFERENCES gateway,
+    node_key          INTEGER NOT NULL REFERENCES node,
+    network           TEXT NOT NULL,
+    address           TEXT,
+    display_name      TEXT NOT NULL,
+    labels            TEXT NOT NULL,
+    generation        INTEGER NOT NULL,
+    -- The node's desired version that brought the latest change.
+    version           INTEGER NOT NULL,
+    stage             INTEGER NOT NULL,
+    stage_rule        TEXT NOT NULL,
+    hold_reason       TEXT,
+    hold_author       TEXT,
+    hold_since        INTEGER,
+    hold_until        INTEGER,
+    connection        INTEGER NOT NULL,
+    connection_detail TEXT NOT NULL DEFAULT '',
+    connection_time   INTEGER,
+    apply_error       TEXT NOT NULL DEFAULT '',
+    create_time       INTEGER NOT NULL,
+    update_time       INTEGER NOT NULL,
+    UNIQUE (tenant_key, bot_id)
+) STRICT;
+CREATE INDEX bot_by_gateway ON bot (gateway_key);
+CREATE INDEX bot_by_node ON bot (node_key, version);
+CREATE INDEX bot_hold_end ON bot (hold_until) WHERE hold_until IS NOT NULL;
+-- A retired bot (stage 9) gives its address free.
+CREATE UNIQUE INDEX bot_by_address ON bot (tenant_key, network, address) WHERE address IS NOT NULL AND stage <> 9;
+
+-- What left a node, for agents that were away: kind 1 is a gateway, 2 a bot.
+CREATE TABLE departure (
+    node_key    INTEGER NOT NULL REFERENCES node,
+    kind        INTEGER NOT NULL,
+    resource_id TEXT NOT NULL,
+    version     INTEGER NOT NULL,
+    PRIMARY KEY (node_key, kind, resource_id)
+) STRICT, WITHOUT ROWID;
+
+-- Request ids that make calls safe to repeat.
+CREATE TABLE request (
+    tenant_key  INTEGER NOT NULL,
+    request_id  TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    create_time INTEGER NOT NULL,
+    PRIMARY KEY (tenant_key, request_id)
+) STRICT, WITHOUT ROWID;
+
+-- The hot half of a message: narrow, changed at every step. The latest attempt is part of it.
+CREATE TABLE message (
+    message_id       INTEGER PRIMARY KEY,
+    tenant_key       INTEGER NOT NULL,
+    bot_key          INTEGER NOT NULL,
+    state            INTEGER NOT NULL,
+    priority         INTEGER NOT NULL,
+    chain            INTEGER NOT NULL,
+    expire_time      INTEGER NOT NULL,
+    not_before       INTEGER,
+    attempt_no       INTEGER NOT NULL DEFAULT 0,
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    node_key         INTEGER,
+    epoch            INTEGER,
+    dispatch_time    INTEGER,
+    outcome_time     INTEGER,
+    queued_us        INTEGER,
+    gateway_us       INTEGER,
+    acknowledge_time INTEGER,
+    deliver_time     INTEGER,
+    read_time        INTEGER,
+    reason           INTEGER,
+    detail           TEXT,
+    network_id       TEXT
+) STRICT;
+CREATE INDEX message_by_bot ON message (bot_key, message_id);
+CREATE INDEX message_by_network ON message (bot_key, network_id) WHERE network_id IS NOT NULL;
+-- State 0 waits: the index holds what can expire, and nothing else.
+CREATE INDEX message_expiry ON message (expire_time) WHERE state = 0;
+-- State 1 is dispatched: bounded by the credits of the agents.
+CREATE INDEX message_dispatched ON message (node_key, message_id) WHERE state = 1;
+-- Failed, expired, cancelled, uncertain: the few that people look for.
+CREATE INDEX message_troubled ON message (tenant_key, state, message_id) WHERE state >= 5;
+
+-- The cold half of a message: written once.
+CREATE TABLE content (
+    message_id   INTEGER PRIMARY KEY,
+    recipient    TEXT NOT NULL,
+    body         BLOB NOT NULL,
+    media_digest BLOB
+) STRICT;
+CREATE INDEX content_by_recipient ON content (recipient, message_id);
+CREATE INDEX content_by_media ON content (media_digest) WHERE media_digest IS NOT NULL;
+
+-- What can leave as soon as its bot can, in the order in which it leaves. What cannot is not here.
+CREATE TABLE ready (
+    bot_key    INTEGER NOT NULL,
+    priority   INTEGER NOT NULL,
+    message_id INTEGER NOT NULL,
+    PRIMARY KEY (bot_key, priority, message_id)
+) STRICT, WITHOUT ROWID;
+
+-- What waits for a time of its own, in the order of that time.
+CREATE TABLE parked (
+    wake_time  INTEGER NOT NULL,
+    message_id INTEGER NOT NULL,
+    bot_key    INTEGER NOT NULL,
+    priority   INTEGER NOT NULL,
+    chain      INTEGER NOT NULL,
+    reason     INTEGER NOT NULL,
+    since      INTEGER NOT NULL,
+    -- Later messages of the chain wait for it. A time that the client asked for blocks nobody.
+    blocks     INTEGER NOT NULL,
+    PRIMARY KEY (wake_time, message_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX parked_by_message ON parked (message_id);
+CREATE INDEX parked_by_chain ON parked (chain, message_id) WHERE blocks = 1;
+
+-- Attempts that were followed by another one, or that were told late. The latest attempt is in the message.
+CREATE TABLE attempt (
+    message_id    INTEGER NOT NULL,
+    attempt_no    INTEGER NOT NULL,
+    node_key      INTEGER NOT NULL,
+    epoch         INTEGER NOT NULL,
+    dispatch_time INTEGER NOT NULL,
+    outcome_time  INTEGER NOT NULL,
+    outcome       INTEGER NOT NULL,
+    reason        INTEGER,
+    detail        TEXT,
+    network_id    TEXT,
+    queued_us     INTEGER,
+    gateway_us    INTEGER,
+    PRIMARY KEY (message_id, attempt_no)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE idempotency (
+    tenant_key  INTEGER NOT NULL,
+    key         TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    message_id  INTEGER NOT NULL,
+    PRIMARY KEY (tenant_key, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_by_message ON idempotency (message_id);
+
+-- Receipts that came before the outcome they belong to, or that belong to messages of somebody else's hand.
+CREATE TABLE early_receipt (
+    bot_key    INTEGER NOT NULL,
+    network_id TEXT NOT NULL,
+    kind       INTEGER NOT NULL,
+    time       INTEGER NOT NULL,
+    reason     INTEGER,
+    detail     TEXT,
+    PRIMARY KEY (bot_key, network_id, kind)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX early_receipt_by_time ON early_receipt (time);
+
+-- Every change of a message's state, numbered in the order of the commits.
+CREATE TABLE change (
+    seq        INTEGER PRIMARY KEY,
+    tenant_key INTEGER NOT NULL,
+    message_id INTEGER NOT NULL,
+    bot_key    INTEGER NOT NULL,
+    state      INTEGER NOT NULL,
+    time       INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE bot_count (
+    bot_key INTEGER NOT NULL,
+    state   INTEGER NOT NULL,
+    count   INTEGER NOT NULL,
+    PRIMARY KEY (bot_key, state)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE inbound (
+    inbound_id   INTEGER PRIMARY KEY,
+    tenant_key   INTEGER NOT NULL,
+    bot_key      INTEGER NOT NULL,
+    network_id   TEXT NOT NULL,
+    sender       TEXT NOT NULL,
+    participant  TEXT,
+    sender_name  TEXT NOT NULL,
+    body         BLOB NOT NULL,
+    receive_time INTEGER NOT NULL,
+    UNIQUE (bot_key, network_id)
+) STRICT;
+CREATE INDEX inbound_by_bot ON inbound (bot_key, inbound_id);
+CREATE INDEX inbound_by_sender ON inbound (sender, inbound_id);
+
+CREATE TABLE media (
+    digest      BLOB PRIMARY KEY,
+    bytes       BLOB NOT NULL,
+    create_time INTEGER NOT NULL
+) STRICT;
+CREATE TABLE media_owner (
+    tenant_key INTEGER NOT NULL,
+    digest     BLOB NOT NULL,
+    PRIMARY KEY (tenant_key, digest)
+) STRICT, WITHOUT ROWID;

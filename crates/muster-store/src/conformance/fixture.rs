@@ -1,0 +1,173 @@
+//! A small fleet and the few steps that most cases begin with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_domain::bot::{BotSpec, Connection};
+use muster_domain::content::{Content, Courtesy};
+use muster_domain::gateway::{GatewayKind, GatewaySpec};
+use muster_domain::message::{NewMessage, Outcome, Priority};
+use muster_domain::node::NodeSpec;
+use muster_domain::{Address, BotId, GatewayId, MessageId, NodeId, TenantId, Timestamp};
+
+use crate::{
+    AcceptResult, AttemptRef, Claim, Claimed, Expect, FleetWrite, Report, ReportBatch, ReportBody, ReportsApplied,
+    SessionOpen, SessionOpened, SessionRef, Store,
+};
+
+/// A store with the tenant `default`, the node `n`, its gateway `g`, and the bots `a` and `b`.
+pub struct Fixture {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The tenant.
+    pub tenant: TenantId,
+}
+
+/// The journal that sessions of the fixture use unless a case names another.
+pub const JOURNAL: [u8; 16] = [7; 16];
+/// The process that sessions of the fixture come from unless a case names another.
+pub const PROCESS: [u8; 16] = [8; 16];
+
+/// The node `n`.
+pub fn node() -> NodeId {
+    NodeId::new("n").unwrap()
+}
+
+/// A bot by its id.
+pub fn bot(id: &str) -> BotId {
+    BotId::new(id).unwrap()
+}
+
+/// A node as operators declare it.
+pub fn node_spec(id: &str) -> NodeSpec {
+    NodeSpec { id: NodeId::new(id).unwrap(), display_name: String::new(), labels: BTreeMap::new() }
+}
+
+/// A gateway as operators declare it.
+pub fn gateway_spec(id: &str, node: &str) -> GatewaySpec {
+    GatewaySpec {
+        id: GatewayId::new(id).unwrap(),
+        kind: GatewayKind::Evolution,
+        node: NodeId::new(node).unwrap(),
+        display_name: String::new(),
+        labels: BTreeMap::new(),
+    }
+}
+
+/// A bot as operators declare it.
+pub fn bot_spec(id: &str, gateway: &str) -> BotSpec {
+    BotSpec {
+        id: bot(id),
+        gateway: GatewayId::new(gateway).unwrap(),
+        address: None,
+        display_name: String::new(),
+        labels: BTreeMap::new(),
+    }
+}
+
+/// A text to a recipient.
+pub fn text(bot_id: &str, recipient: &str, body: &str) -> NewMessage {
+    NewMessage {
+        bot: bot(bot_id),
+        recipient: Address::from_stored(recipient),
+        content: Content::Text { body: body.to_owned() },
+        priority: Priority::Campaign,
+        not_before: None,
+        expire_time: Timestamp::now() + Duration::from_secs(3_600),
+        idempotency: None,
+        reply_to: None,
+        courtesy: Courtesy::default(),
+    }
+}
+
+impl Fixture {
+    /// Declares the fleet in a fresh store.
+    pub async fn new(store: Arc<dyn Store>) -> Self {
+        let tenant = TenantId::default_tenant();
+        let writes = vec![
+            FleetWrite::PutNode(node_spec("n"), Expect::Absent),
+            FleetWrite::PutGateway(gateway_spec("g", "n"), Expect::Absent),
+            FleetWrite::PutBot(bot_spec("a", "g"), Expect::Absent),
+            FleetWrite::PutBot(bot_spec("b", "g"), Expect::Absent),
+        ];
+        store.fleet_write(&tenant, writes, None).await.unwrap();
+        Fixture { store, tenant }
+    }
+
+    /// Opens a session of the node `n`.
+    pub async fn open(&self) -> SessionOpened {
+        self.store.session_open(self.opening()).await.unwrap()
+    }
+
+    /// What the agent of the node `n` says when it opens a session with nothing to tell.
+    pub fn opening(&self) -> SessionOpen {
+        SessionOpen {
+            tenant: self.tenant.clone(),
+            node: node(),
+            agent_version: "test".into(),
+            journal_id: JOURNAL,
+            journal_opening: 1,
+            process_id: PROCESS,
+            report_head: 0,
+            held: Vec::new(),
+        }
+    }
+
+    /// Opens the first session and reports both bots as connected: reports 1 and 2.
+    pub async fn open_connected(&self) -> SessionRef {
+        let session = self.open().await.session;
+        let up = |id: &str| ReportBody::Connection {
+            bot: bot(id),
+            connection: Connection::Connected,
+            detail: String::new(),
+            address: None,
+            banned: false,
+        };
+        self.report(&session, 1, vec![up("a"), up("b")]).await;
+        session
+    }
+
+    /// Reports from the offset `first` on.
+    pub async fn report(&self, session: &SessionRef, first: u64, bodies: Vec<ReportBody>) -> ReportsApplied {
+        self.store.reports_apply(session, batch(first, bodies)).await.unwrap()
+    }
+
+    /// Accepts messages that nothing speaks against.
+    pub async fn accept(&self, messages: Vec<NewMessage>) -> Vec<MessageId> {
+        let results = self.store.message_accept(&self.tenant, messages).await.unwrap();
+        results
+            .into_iter()
+            .map(|result| match result {
+                AcceptResult::Accepted(id) => id,
+                other => panic!("not accepted: {other:?}"),
+            })
+            .collect()
+    }
+
+    /// Claims whatever may leave of the bots `a` and `b`.
+    pub async fn claim(&self, session: &SessionRef) -> Claimed {
+        self.store.dispatch_claim(session, claim_all()).await.unwrap()
+    }
+
+    /// The state of a message, by name: shorter to compare.
+    pub async fn state(&self, id: MessageId) -> &'static str {
+        self.store.message_get(&self.tenant, id).await.unwrap().unwrap().state.as_str()
+    }
+}
+
+/// Reports without gaps from the offset `first` on, that happened now.
+pub fn batch(first_offset: u64, bodies: Vec<ReportBody>) -> ReportBatch {
+    let reports = bodies.into_iter().map(|body| Report { time: Timestamp::now(), body }).collect();
+    ReportBatch { first_offset, reports }
+}
+
+/// A claim without limits that matter, for the bots `a` and `b`.
+pub fn claim_all() -> Claim {
+    Claim { bots: vec![(bot("a"), 100), (bot("b"), 100)], attempts_max: 1_000, bytes_max: 1 << 20 }
+}
+
+/// The report of an outcome.
+pub fn outcome(attempt: AttemptRef, outcome: Outcome) -> ReportBody {
+    ReportBody::Outcome { attempt, outcome, queued: Duration::from_millis(1), gateway: Duration::from_millis(2) }
+}

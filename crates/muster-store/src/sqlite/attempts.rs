@@ -1,0 +1,86 @@
+//! The attempts of a message, for its trace.
+
+use std::time::Duration;
+
+use muster_domain::failure::Failure;
+use muster_domain::message::{Attempt, HandbackReason, MessageState, Outcome};
+use muster_domain::{Epoch, MessageId};
+use sqlx::Row as _;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+
+use super::code::{AttemptEnd, Code};
+use super::directory::node_id;
+use super::error::failed;
+use super::{time, time_opt};
+use crate::{AttemptRecord, Result};
+
+/// Earlier attempts, then the latest one, which is part of the message.
+const ATTEMPTS: &str = "SELECT a.attempt_no, n.node_id, a.epoch, a.dispatch_time, a.outcome_time, a.outcome, a.reason, a.detail, \
+    a.network_id, a.queued_us, a.gateway_us, NULL FROM attempt a JOIN node n USING (node_key) JOIN message m USING (message_id) \
+    WHERE m.message_id = ?1 AND m.tenant_key = ?2 \
+    UNION ALL \
+    SELECT m.attempt_no, n.node_id, m.epoch, m.dispatch_time, m.outcome_time, NULL, m.reason, m.detail, m.network_id, m.queued_us, \
+    m.gateway_us, m.state FROM message m JOIN node n USING (node_key) WHERE m.message_id = ?1 AND m.tenant_key = ?2 AND m.state <> 0 \
+    AND m.attempt_no > 0 AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.message_id = m.message_id AND a.attempt_no = m.attempt_no) \
+    ORDER BY 1";
+
+pub(super) async fn list(readers: &SqlitePool, tenant_key: i64, id: MessageId) -> Result<Vec<AttemptRecord>> {
+    let rows = sqlx::query(ATTEMPTS).bind(id.raw()).bind(tenant_key).fetch_all(readers).await.map_err(failed)?;
+    rows.iter().map(record).collect()
+}
+
+fn record(row: &SqliteRow) -> Result<AttemptRecord> {
+    let failure = match row.get::<Option<i64>, _>(6) {
+        Some(reason) => Some(Failure::new(Code::decode(reason)?, row.get::<Option<&str>, _>(7).unwrap_or_default())),
+        None => None,
+    };
+    let end = match row.get::<Option<i64>, _>(5) {
+        Some(code) => Some(AttemptEnd::decode(code)?),
+        None => latest_end(MessageState::decode(row.get::<Option<i64>, _>(11).unwrap_or_default())?, row),
+    };
+    let unknown = || Failure::new(muster_domain::failure::FailureReason::Internal, "");
+    let network_id: Option<String> = row.get(8);
+    let outcome = end.and_then(|end| {
+        Some(match end {
+            AttemptEnd::Sent => Outcome::Sent { network_id: network_id.unwrap_or_default() },
+            AttemptEnd::Failed => Outcome::Failed(failure.unwrap_or_else(unknown)),
+            AttemptEnd::Uncertain => Outcome::Uncertain(failure.unwrap_or_else(unknown)),
+            AttemptEnd::Expired => Outcome::Expired,
+            AttemptEnd::Cancelled => Outcome::Cancelled,
+            AttemptEnd::Draining => Outcome::HandedBack(HandbackReason::Draining),
+            AttemptEnd::ChainBroken => Outcome::HandedBack(HandbackReason::ChainBroken),
+            AttemptEnd::BotUnavailable => Outcome::HandedBack(HandbackReason::BotUnavailable),
+            AttemptEnd::NotReceived => return None,
+        })
+    });
+    let micros = |value: Option<i64>| value.map(|value| Duration::from_micros(value.max(0) as u64));
+    let attempt = Attempt {
+        attempt_no: row.get::<i64, _>(0) as u32,
+        node: node_id(row.get(1))?,
+        epoch: Epoch(row.get::<i64, _>(2) as u64),
+        dispatch_time: time(row.get(3)),
+        outcome_time: time_opt(row.get(4)),
+        outcome,
+        queued: micros(row.get(9)),
+        gateway: micros(row.get(10)),
+    };
+    Ok(if end == Some(AttemptEnd::NotReceived) {
+        AttemptRecord::NotReceived(attempt)
+    } else {
+        AttemptRecord::Tried(attempt)
+    })
+}
+
+/// What the latest attempt came to, as far as the state of its message tells.
+fn latest_end(state: MessageState, row: &SqliteRow) -> Option<AttemptEnd> {
+    match state {
+        MessageState::Waiting | MessageState::Dispatched => None,
+        MessageState::Sent | MessageState::Delivered | MessageState::Read => Some(AttemptEnd::Sent),
+        // The gateway took it, and the network refused it later.
+        MessageState::Failed if row.get::<Option<&str>, _>(8).is_some() => Some(AttemptEnd::Sent),
+        MessageState::Failed => Some(AttemptEnd::Failed),
+        MessageState::Expired => Some(AttemptEnd::Expired),
+        MessageState::Cancelled => Some(AttemptEnd::Cancelled),
+        MessageState::Uncertain => Some(AttemptEnd::Uncertain),
+    }
+}

@@ -1,0 +1,191 @@
+//! Bots: reading their rows, and moving them between stages.
+
+use muster_domain::bot::{Bot, BotSpec, Connection, Hold, Stage, StateCounts};
+use muster_domain::failure::{Failure, FailureReason};
+use muster_domain::message::MessageState;
+use muster_domain::{Address, BotId};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{QueryBuilder, Row as _, Sqlite};
+
+use super::code::Code as _;
+use super::desired;
+use super::directory::{Edit, Entry, bot_id, gateway_id, kind, node_id};
+use super::error::failed;
+use super::nodes::labels;
+use super::settle::{self, FACTS, Facts, Step};
+use super::writer::Txn;
+use super::{micros, time, time_opt};
+use crate::{BotFilter, Result};
+
+const BOT: &str = "SELECT b.bot_id, g.gateway_id, n.node_id, b.address, b.display_name, b.labels, b.generation, b.stage, b.stage_rule, \
+    b.hold_reason, b.hold_author, b.hold_since, b.hold_until, b.connection, b.connection_detail, b.connection_time, b.apply_error, \
+    b.create_time, b.update_time, g.kind FROM bot b JOIN gateway g USING (gateway_key) JOIN node n ON n.node_key = b.node_key \
+    WHERE b.tenant_key = ";
+
+/// The hold in four columns that begin at `at`, if there is one.
+pub(super) fn hold(row: &SqliteRow, at: usize) -> Option<Hold> {
+    let reason: Option<String> = row.get(at);
+    Some(Hold {
+        reason: reason?,
+        author: row.get::<Option<String>, _>(at + 1).unwrap_or_default(),
+        since: time(row.get::<Option<i64>, _>(at + 2).unwrap_or_default()),
+        until: time_opt(row.get(at + 3)),
+    })
+}
+
+fn bot(row: &SqliteRow) -> Result<Bot> {
+    Ok(Bot {
+        spec: BotSpec {
+            id: bot_id(row.get(0))?,
+            gateway: gateway_id(row.get(1))?,
+            address: row.get::<Option<&str>, _>(3).map(Address::from_stored),
+            display_name: row.get(4),
+            labels: labels(row.get(5)),
+        },
+        node: node_id(row.get(2))?,
+        network: kind(row.get(19))?.network(),
+        generation: row.get::<i64, _>(6) as u64,
+        stage: Stage::decode(row.get(7))?,
+        stage_rule: row.get(8),
+        hold: hold(row, 9),
+        connection: Connection::decode(row.get(13))?,
+        connection_detail: row.get(14),
+        connection_time: time_opt(row.get(15)),
+        apply_error: row.get(16),
+        create_time: time(row.get(17)),
+        update_time: time(row.get(18)),
+    })
+}
+
+pub(super) async fn get(readers: &SqlitePool, tenant_key: i64, id: &BotId) -> Result<Option<Bot>> {
+    let mut query = QueryBuilder::<Sqlite>::new(BOT);
+    query.push_bind(tenant_key).push(" AND b.bot_id = ").push_bind(id.as_str().to_owned());
+    let row = query.build().fetch_optional(readers).await.map_err(failed)?;
+    row.as_ref().map(bot).transpose()
+}
+
+pub(super) async fn list(
+    readers: &SqlitePool,
+    tenant_key: i64,
+    filter: &BotFilter,
+    after: Option<&BotId>,
+    limit: u32,
+) -> Result<Vec<Bot>> {
+    let mut query = QueryBuilder::<Sqlite>::new(BOT);
+    query.push_bind(tenant_key);
+    if let Some(after) = after {
+        query.push(" AND b.bot_id > ").push_bind(after.as_str().to_owned());
+    }
+    if let Some(node) = &filter.node {
+        query.push(" AND n.node_id = ").push_bind(node.as_str().to_owned());
+    }
+    if let Some(gateway) = &filter.gateway {
+        query.push(" AND g.gateway_id = ").push_bind(gateway.as_str().to_owned());
+    }
+    push_any(&mut query, "b.stage", filter.stages.iter().map(|stage| stage.code()));
+    push_any(&mut query, "b.connection", filter.connections.iter().map(|connection| connection.code()));
+    for (key, value) in &filter.labels {
+        let path = format!("$.\"{key}\"");
+        query.push(" AND json_extract(b.labels, ").push_bind(path).push(") = ").push_bind(value.clone());
+    }
+    if filter.held {
+        query.push(" AND b.hold_reason IS NOT NULL");
+    }
+    query.push(" ORDER BY b.bot_id LIMIT ").push_bind(limit);
+    let rows = query.build().fetch_all(readers).await.map_err(failed)?;
+    rows.iter().map(bot).collect()
+}
+
+/// Adds `AND column IN (…)` unless there is nothing to choose from.
+pub(super) fn push_any(query: &mut QueryBuilder<Sqlite>, column: &str, codes: impl ExactSizeIterator<Item = i64>) {
+    if codes.len() == 0 {
+        return;
+    }
+    query.push(format!(" AND {column} IN ("));
+    let mut list = query.separated(", ");
+    for code in codes {
+        list.push_bind(code);
+    }
+    query.push(")");
+}
+
+/// Messages of bots per state; of the whole tenant for an empty list.
+pub(super) async fn counts(readers: &SqlitePool, tenant_key: i64, keys: &[Option<i64>]) -> Result<Vec<StateCounts>> {
+    let sums = |rows: Vec<SqliteRow>| -> Result<StateCounts> {
+        let mut counts = StateCounts::default();
+        for row in rows {
+            counts.set(MessageState::decode(row.get(0))?, row.get::<i64, _>(1).max(0) as u64);
+        }
+        Ok(counts)
+    };
+    if keys.is_empty() {
+        let rows = sqlx::query("SELECT c.state, sum(c.count) FROM bot_count c JOIN bot b USING (bot_key) WHERE b.tenant_key = ? GROUP BY c.state")
+            .bind(tenant_key)
+            .fetch_all(readers)
+            .await
+            .map_err(failed)?;
+        return Ok(vec![sums(rows)?]);
+    }
+    let mut found = Vec::with_capacity(keys.len());
+    for key in keys {
+        let rows = sqlx::query("SELECT state, count FROM bot_count WHERE bot_key = ?")
+            .bind(*key)
+            .fetch_all(readers)
+            .await
+            .map_err(failed)?;
+        found.push(sums(rows)?);
+    }
+    Ok(found)
+}
+
+/// Moves a bot to another stage. One that goes out of service for good loses what waits for it: those messages fail.
+pub(super) async fn stage_set(
+    txn: &mut Txn,
+    tenant_key: i64,
+    id: &BotId,
+    entry: Entry,
+    stage: Stage,
+    rule: &str,
+) -> Result<()> {
+    let version = desired::bump(txn, entry.node_key).await?;
+    sqlx::query("UPDATE bot SET stage = ?, stage_rule = ?, generation = generation + 1, version = ?, update_time = ? WHERE bot_key = ?")
+        .bind(stage.code())
+        .bind(rule.to_owned())
+        .bind(version)
+        .bind(micros(txn.now))
+        .bind(entry.bot_key)
+        .execute(&mut txn.connection)
+        .await
+        .map_err(failed)?;
+    txn.edit(Edit::PutBot(tenant_key, id.clone(), Entry { stage, ..entry }));
+    match stage {
+        Stage::Retired => {
+            fail_waiting(
+                txn,
+                entry.bot_key,
+                Failure::new(FailureReason::SenderRestricted, "the bot was retired before the message left"),
+            )
+            .await
+        }
+        Stage::Banned => {
+            fail_waiting(
+                txn,
+                entry.bot_key,
+                Failure::new(FailureReason::SenderBanned, "the network banned the bot before the message left"),
+            )
+            .await
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn fail_waiting(txn: &mut Txn, bot_key: i64, failure: Failure) -> Result<()> {
+    let sql = format!("SELECT {FACTS} FROM message WHERE bot_key = ? AND state = 0");
+    let rows =
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(bot_key).fetch_all(&mut txn.connection).await.map_err(failed)?;
+    let steps = rows
+        .iter()
+        .map(|row| Ok(Step::finish(Facts::read(row)?, MessageState::Failed, None, Some(failure.clone()))))
+        .collect::<Result<Vec<_>>>()?;
+    settle::apply(txn, steps, None).await
+}

@@ -1,0 +1,246 @@
+//! Choosing what leaves now: asks the gate, and commits an attempt for each message that it admits.
+
+use std::time::Duration;
+
+use muster_domain::bot::{Connection, Hold, Stage};
+use muster_domain::failure::{Failure, FailureReason};
+use muster_domain::gate::{self, BotFacts, Decision, MessageFacts, RefuseReason, WaitReason};
+use muster_domain::message::MessageState;
+use muster_domain::{Address, BotId, MessageId};
+use sqlx::Row as _;
+
+use super::code::Code as _;
+use super::error::failed;
+use super::settle::{self, Facts, Fence, Step};
+use super::writer::Txn;
+use super::{body, bulk, micros, time, time_opt};
+use crate::{AttemptRef, Claim, Claimed, ClaimedAttempt, Result, StoreError, credit_bytes};
+
+/// A bot of the claim, as the gate sees it.
+struct ClaimBot {
+    id: BotId,
+    bot_key: i64,
+    window: u32,
+    stage: Stage,
+    hold: Option<Hold>,
+    connection: Connection,
+}
+
+/// A message that could leave, with what it takes along.
+struct Candidate {
+    facts: Facts,
+    recipient: Address,
+    body: body::Body,
+    chain_until: Option<i64>,
+}
+
+/// See [`crate::Store::dispatch_claim`].
+pub(super) async fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) -> Result<Claimed> {
+    let mut claimed = Claimed { report_committed: report_committed(txn, fence).await?, ..Claimed::default() };
+    let bots = bots(txn, tenant_key, fence, &claim).await?;
+    let mut admitted = Vec::new();
+    let (mut refused, mut parked) = (Vec::new(), Vec::new());
+    let (mut left, mut bytes_left) = (claim.attempts_max, claim.bytes_max);
+    for bot in bots {
+        let facts =
+            BotFacts { stage: bot.stage, hold: bot.hold.as_ref(), connection: bot.connection, node_online: true };
+        // A bot that is out of service for good had its queue emptied when it went there; one that waits is not looked into.
+        if gate::decide_bot(&facts, txn.now) != Decision::Admit {
+            continue;
+        }
+        let wanted = bot.window.min(left);
+        if wanted == 0 {
+            claimed.more.push(bot.id);
+            continue;
+        }
+        let candidates = candidates(txn, bot.bot_key, wanted).await?;
+        let mut full = candidates.len() as u32 == wanted;
+        for candidate in candidates {
+            let bytes = credit_bytes(&candidate.body.content, &candidate.recipient);
+            if left == 0 || (bytes > bytes_left && !admitted.is_empty()) {
+                full = true;
+                break;
+            }
+            match decide(&facts, &candidate, txn) {
+                Decision::Admit => {
+                    left -= 1;
+                    bytes_left = bytes_left.saturating_sub(bytes);
+                    admitted.push((bot.id.clone(), candidate));
+                }
+                Decision::Wait { reason, until } => {
+                    if let Some(until) = until {
+                        parked.push((candidate.facts, until, reason));
+                    }
+                }
+                Decision::Refuse { reason } => refused.push(refuse(candidate.facts, reason)),
+            }
+        }
+        if full {
+            claimed.more.push(bot.id);
+        }
+    }
+    settle::apply(txn, refused, Some(fence)).await?;
+    park(txn, &parked).await?;
+    commit(txn, fence, &admitted).await?;
+    claimed.attempts =
+        admitted.into_iter().map(|(bot, candidate)| attempt(txn, bot, candidate)).collect::<Result<_>>()?;
+    Ok(claimed)
+}
+
+fn decide(bot: &BotFacts<'_>, candidate: &Candidate, txn: &Txn) -> Decision {
+    let message = MessageFacts {
+        expire_time: time(candidate.facts.expire_time),
+        // What is in the queue has had its own times already.
+        not_before: None,
+        retry_time: None,
+        chain_until: time_opt(candidate.chain_until),
+    };
+    gate::decide(bot, &message, txn.now)
+}
+
+fn refuse(facts: Facts, reason: RefuseReason) -> Step {
+    let (to, failure) = match reason {
+        RefuseReason::Expired => (MessageState::Expired, None),
+        RefuseReason::BotRetired => (
+            MessageState::Failed,
+            Some(Failure::new(FailureReason::SenderRestricted, "the bot was retired before the message left")),
+        ),
+        RefuseReason::BotBanned => (
+            MessageState::Failed,
+            Some(Failure::new(FailureReason::SenderBanned, "the network banned the bot before the message left")),
+        ),
+    };
+    Step::finish(facts, to, None, failure)
+}
+
+async fn report_committed(txn: &mut Txn, fence: Fence) -> Result<u64> {
+    let row = sqlx::query("SELECT report_committed FROM node WHERE node_key = ? AND epoch = ?")
+        .bind(fence.node_key)
+        .bind(fence.epoch)
+        .fetch_optional(&mut txn.connection)
+        .await
+        .map_err(failed)?;
+    row.map(|row| row.get::<i64, _>(0) as u64).ok_or(StoreError::Fenced)
+}
+
+/// The bots of the claim that are on the session's node, in the claim's order.
+async fn bots(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: &Claim) -> Result<Vec<ClaimBot>> {
+    let entries = txn.directory.bots(tenant_key, claim.bots.iter().map(|(id, _)| id));
+    let wanted: Vec<(i64, &(BotId, u32))> = entries
+        .into_iter()
+        .zip(&claim.bots)
+        .filter_map(|(entry, bot)| {
+            entry.filter(|entry| entry.node_key == fence.node_key).map(|entry| (entry.bot_key, bot))
+        })
+        .collect();
+    let rows = bulk::fetch(
+        &mut txn.connection,
+        "SELECT bot_key, stage, connection, hold_reason, hold_author, hold_since, hold_until, node_key FROM bot WHERE bot_key IN (VALUES",
+        1,
+        ")",
+        &wanted,
+        |query, (bot_key, _)| query.bind(*bot_key),
+    )
+    .await?;
+    let mut found = std::collections::HashMap::with_capacity(rows.len());
+    for row in &rows {
+        if row.get::<i64, _>(7) == fence.node_key {
+            let hold = super::bots::hold(row, 3);
+            found.insert(row.get::<i64, _>(0), (Stage::decode(row.get(1))?, Connection::decode(row.get(2))?, hold));
+        }
+    }
+    Ok(wanted
+        .into_iter()
+        .filter_map(|(bot_key, (id, window))| {
+            let (stage, connection, hold) = found.remove(&bot_key)?;
+            Some(ClaimBot { id: id.clone(), bot_key, window: *window, stage, hold, connection })
+        })
+        .collect())
+}
+
+/// The first messages of a bot's queues.
+async fn candidates(txn: &mut Txn, bot_key: i64, limit: u32) -> Result<Vec<Candidate>> {
+    let rows = sqlx::query(
+        "SELECT m.message_id, m.tenant_key, m.bot_key, m.state, m.priority, m.chain, m.expire_time, m.attempt_no, \
+         m.cancel_requested, m.node_key, m.epoch, m.dispatch_time, c.recipient, c.body, \
+         (SELECT max(p.wake_time) FROM parked p WHERE p.chain = m.chain AND p.blocks = 1 AND p.message_id < m.message_id) \
+         FROM (SELECT message_id, priority FROM ready WHERE bot_key = ? ORDER BY priority, message_id LIMIT ?) r \
+         CROSS JOIN message m ON m.message_id = r.message_id CROSS JOIN content c ON c.message_id = r.message_id \
+         ORDER BY r.priority, r.message_id",
+    )
+    .bind(bot_key)
+    .bind(limit)
+    .fetch_all(&mut txn.connection)
+    .await
+    .map_err(failed)?;
+    rows.iter()
+        .map(|row| {
+            Ok(Candidate {
+                facts: Facts::read(row)?,
+                recipient: Address::from_stored(row.get(12)),
+                body: body::decode(row.get(13))?,
+                chain_until: row.get(14),
+            })
+        })
+        .collect()
+}
+
+/// Moves messages that an earlier one blocks out of the queue until that one's time.
+async fn park(txn: &mut Txn, parked: &[(Facts, muster_domain::Timestamp, WaitReason)]) -> Result<()> {
+    let leaving: Vec<&Facts> = parked.iter().map(|(facts, _, _)| facts).collect();
+    settle::remove_waiting(txn, &leaving).await?;
+    let rows: Vec<_> = parked.iter().map(|(facts, until, reason)| (facts, *until, *reason)).collect();
+    settle::insert_parked(txn, &rows).await
+}
+
+/// Commits an attempt for each admitted message.
+async fn commit(txn: &mut Txn, fence: Fence, admitted: &[(BotId, Candidate)]) -> Result<()> {
+    let now = micros(txn.now);
+    let changed = bulk::execute(
+        &mut txn.connection,
+        "UPDATE message SET state = 1, attempt_no = v.column2, node_key = v.column3, epoch = v.column4, dispatch_time = v.column5, \
+         outcome_time = NULL, queued_us = NULL, gateway_us = NULL, reason = NULL, detail = NULL FROM (VALUES",
+        5,
+        ") AS v WHERE message.message_id = v.column1 AND message.state = 0 \
+         AND EXISTS (SELECT 1 FROM node WHERE node_key = ? AND epoch = ?)",
+        admitted,
+        |query, (_, candidate)| {
+            let query = query.bind(candidate.facts.message_id).bind(candidate.facts.attempt_no + 1);
+            query.bind(fence.node_key).bind(fence.epoch).bind(now)
+        },
+        |query| query.bind(fence.node_key).bind(fence.epoch),
+    )
+    .await?;
+    if changed != admitted.len() as u64 {
+        return Err(StoreError::Fenced);
+    }
+    let leaving: Vec<&Facts> = admitted.iter().map(|(_, candidate)| &candidate.facts).collect();
+    settle::remove_waiting(txn, &leaving).await?;
+    for facts in leaving {
+        txn.moved(
+            facts.tenant_key,
+            facts.bot_key,
+            facts.message_id,
+            Some(MessageState::Waiting),
+            MessageState::Dispatched,
+        );
+    }
+    Ok(())
+}
+
+fn attempt(txn: &Txn, bot: BotId, candidate: Candidate) -> Result<ClaimedAttempt> {
+    let Candidate { facts, recipient, body, chain_until: _ } = candidate;
+    let message_id = MessageId::from_raw(facts.message_id)
+        .ok_or_else(|| StoreError::Corrupt(format!("{} is no message id", facts.message_id)))?;
+    let start_within = Duration::from_micros((facts.expire_time - micros(txn.now)).max(0).unsigned_abs());
+    Ok(ClaimedAttempt {
+        attempt: AttemptRef { message_id, attempt_no: facts.attempt_no as u32 + 1 },
+        bot,
+        recipient,
+        content: body.content,
+        chain: facts.chain.cast_unsigned(),
+        start_within,
+        reply_to: body.reply_to,
+        courtesy: body.courtesy,
+    })
+}

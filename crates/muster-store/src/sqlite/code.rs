@@ -1,0 +1,105 @@
+//! Enumerations as numbers in columns. A number never changes its meaning; new values get new numbers.
+
+use muster_domain::bot::{Connection, Stage};
+use muster_domain::failure::FailureReason;
+use muster_domain::gate::WaitReason;
+use muster_domain::message::{HandbackReason, MessageState, Priority, ReceiptKind};
+
+use crate::{Result, StoreError};
+
+/// An enumeration with a number for each value.
+pub(super) trait Code: Sized + Copy + PartialEq + 'static {
+    /// All values with their numbers.
+    const TABLE: &'static [(Self, i64)];
+
+    /// The number of the value.
+    fn code(self) -> i64 {
+        Self::TABLE.iter().find(|(value, _)| *value == self).map_or(-1, |(_, code)| *code)
+    }
+
+    /// The value of a number.
+    fn decode(code: i64) -> Result<Self> {
+        Self::TABLE
+            .iter()
+            .find(|(_, known)| *known == code)
+            .map(|(value, _)| *value)
+            .ok_or_else(|| StoreError::Corrupt(format!("{} has no value {code}", std::any::type_name::<Self>())))
+    }
+}
+
+macro_rules! codes {
+    ($type:ident { $($value:ident = $code:literal),+ $(,)? }) => {
+        impl Code for $type {
+            const TABLE: &'static [(Self, i64)] = &[$(($type::$value, $code)),+];
+        }
+    };
+}
+
+codes!(MessageState {
+    Waiting = 0, Dispatched = 1, Sent = 2, Delivered = 3, Read = 4, Failed = 5, Expired = 6, Cancelled = 7, Uncertain = 8,
+});
+codes!(Priority { Conversation = 0, Campaign = 1, Automation = 2 });
+codes!(Stage {
+    Provisioning = 1, Activating = 2, Ramping = 3, Ready = 4, Active = 5, Cooling = 6, Restricted = 7, Banned = 8, Retired = 9,
+});
+codes!(Connection { Unlinked = 1, Linking = 2, Connected = 3, Silent = 4, Disconnected = 5, LoggedOut = 6 });
+codes!(ReceiptKind { Acknowledged = 1, Delivered = 2, Read = 3, Failed = 4 });
+codes!(WaitReason {
+    BotHeld = 1, BotStage = 2, BotNotConnected = 3, NodeOffline = 4, NotBefore = 5, RetryBackoff = 6, ChainBlocked = 7, Queued = 8,
+});
+codes!(FailureReason {
+    RateLimited = 1, RecipientUnreachable = 2, RecipientOptedOut = 3, RecipientWindowClosed = 4, RecipientCooldown = 5,
+    ContentRejected = 6, SenderRestricted = 7, SenderBanned = 8, AuthInvalid = 9, NotConnected = 10, GatewayUnavailable = 11,
+    OutcomeUnknown = 12, InvalidRequest = 13, Internal = 14,
+});
+
+/// What an attempt in the history came to. A handback has a number for each of its reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AttemptEnd {
+    Sent,
+    Failed,
+    Uncertain,
+    Expired,
+    Cancelled,
+    NotReceived,
+    Draining,
+    ChainBroken,
+    BotUnavailable,
+}
+
+codes!(AttemptEnd {
+    Sent = 1, Failed = 2, Uncertain = 3, Expired = 4, Cancelled = 5, NotReceived = 6, Draining = 7, ChainBroken = 8, BotUnavailable = 9,
+});
+
+impl From<HandbackReason> for AttemptEnd {
+    fn from(reason: HandbackReason) -> Self {
+        match reason {
+            HandbackReason::Draining => AttemptEnd::Draining,
+            HandbackReason::ChainBroken => AttemptEnd::ChainBroken,
+            HandbackReason::BotUnavailable => AttemptEnd::BotUnavailable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: Code + std::fmt::Debug>(all: &[T]) {
+        for value in all {
+            assert_eq!(T::decode(value.code()).unwrap(), *value);
+        }
+        assert_eq!(T::TABLE.len(), all.len());
+        assert!(T::decode(-1).is_err());
+    }
+
+    #[test]
+    fn every_value_has_its_own_number() {
+        check(&MessageState::ALL);
+        check(&Priority::ALL);
+        check(&Stage::ALL);
+        check(&Connection::ALL);
+        check(&WaitReason::ALL);
+        check(&FailureReason::ALL);
+    }
+}

@@ -1,0 +1,168 @@
+//! Bots by id, in memory: what nearly every request asks for first.
+//!
+//! The writer changes it after the commit that it follows from, and before the caller is answered.
+
+use std::collections::HashMap;
+use std::sync::RwLock;
+
+use muster_domain::bot::Stage;
+use muster_domain::gateway::GatewayKind;
+use muster_domain::{BotId, NodeId, TenantId};
+use sqlx::{Row as _, SqliteConnection};
+
+use super::code::Code as _;
+use super::error::failed;
+use crate::{BotRoute, Result, StoreError};
+
+/// Bots by id. A bot takes about 200 bytes.
+pub(super) struct Directory {
+    tenants: HashMap<TenantId, i64>,
+    entries: RwLock<Entries>,
+}
+
+#[derive(Default)]
+struct Entries {
+    by_id: HashMap<(i64, BotId), Entry>,
+    ids: HashMap<i64, BotId>,
+    nodes: HashMap<i64, NodeId>,
+}
+
+/// Where a bot is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) bot_key: i64,
+    pub(super) node_key: i64,
+    pub(super) kind: GatewayKind,
+    pub(super) stage: Stage,
+}
+
+/// A change that follows from a commit.
+pub(super) enum Edit {
+    PutNode(i64, NodeId),
+    PutBot(i64, BotId, Entry),
+}
+
+impl Directory {
+    /// Reads everything from the database.
+    pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Self> {
+        let mut tenants = HashMap::new();
+        for row in
+            sqlx::query("SELECT tenant_key, tenant_id FROM tenant").fetch_all(&mut *connection).await.map_err(failed)?
+        {
+            tenants.insert(tenant_id(row.get::<&str, _>(1))?, row.get(0));
+        }
+        let directory = Directory { tenants, entries: RwLock::default() };
+        let nodes =
+            sqlx::query("SELECT node_key, node_id FROM node").fetch_all(&mut *connection).await.map_err(failed)?;
+        let mut edits = Vec::new();
+        for row in nodes {
+            edits.push(Edit::PutNode(row.get(0), node_id(row.get(1))?));
+        }
+        let bots = sqlx::query(
+            "SELECT b.tenant_key, b.bot_id, b.bot_key, b.node_key, g.kind, b.stage FROM bot b JOIN gateway g USING (gateway_key)",
+        )
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+        for row in bots {
+            let entry = Entry {
+                bot_key: row.get(2),
+                node_key: row.get(3),
+                kind: kind(row.get(4))?,
+                stage: Stage::decode(row.get(5))?,
+            };
+            edits.push(Edit::PutBot(row.get(0), bot_id(row.get(1))?, entry));
+        }
+        directory.apply(edits);
+        Ok(directory)
+    }
+
+    /// The key of a tenant.
+    pub(super) fn tenant(&self, tenant: &TenantId) -> Result<i64> {
+        self.tenants.get(tenant).copied().ok_or_else(|| StoreError::NotFound(tenant.resource_name()))
+    }
+
+    /// The tenant of a key.
+    pub(super) fn tenant_id(&self, key: i64) -> Result<TenantId> {
+        let found = self.tenants.iter().find(|(_, known)| **known == key).map(|(id, _)| id.clone());
+        found.ok_or_else(|| StoreError::Corrupt(format!("there is no tenant with key {key}")))
+    }
+
+    /// Where a bot is.
+    pub(super) fn bot(&self, tenant_key: i64, id: &BotId) -> Option<Entry> {
+        self.read().by_id.get(&(tenant_key, id.clone())).copied()
+    }
+
+    /// Where several bots are.
+    pub(super) fn bots<'a>(&self, tenant_key: i64, ids: impl Iterator<Item = &'a BotId>) -> Vec<Option<Entry>> {
+        let entries = self.read();
+        ids.map(|id| entries.by_id.get(&(tenant_key, id.clone())).copied()).collect()
+    }
+
+    /// The id of a bot's key.
+    pub(super) fn bot_id(&self, key: i64) -> Result<BotId> {
+        self.read().ids.get(&key).cloned().ok_or_else(|| StoreError::Corrupt(format!("there is no bot with key {key}")))
+    }
+
+    /// The id of a node's key.
+    pub(super) fn node_id(&self, key: i64) -> Result<NodeId> {
+        self.read()
+            .nodes
+            .get(&key)
+            .cloned()
+            .ok_or_else(|| StoreError::Corrupt(format!("there is no node with key {key}")))
+    }
+
+    /// A bot's place, for requests that name it.
+    pub(super) fn route(&self, tenant_key: i64, id: &BotId) -> Result<Option<BotRoute>> {
+        let Some(entry) = self.bot(tenant_key, id) else { return Ok(None) };
+        Ok(Some(BotRoute { node: self.node_id(entry.node_key)?, network: entry.kind.network(), stage: entry.stage }))
+    }
+
+    /// Makes the changes that follow from a commit.
+    pub(super) fn apply(&self, edits: Vec<Edit>) {
+        if edits.is_empty() {
+            return;
+        }
+        let mut entries = self.entries.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for edit in edits {
+            match edit {
+                Edit::PutNode(key, id) => {
+                    entries.nodes.insert(key, id);
+                }
+                Edit::PutBot(tenant_key, id, entry) => {
+                    entries.ids.insert(entry.bot_key, id.clone());
+                    entries.by_id.insert((tenant_key, id), entry);
+                }
+            }
+        }
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Entries> {
+        self.entries.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn corrupt(violation: muster_domain::Violation) -> StoreError {
+    StoreError::Corrupt(format!("an id cannot be read: {violation}"))
+}
+
+fn tenant_id(text: &str) -> Result<TenantId> {
+    TenantId::new(text).map_err(corrupt)
+}
+
+pub(super) fn node_id(text: &str) -> Result<NodeId> {
+    NodeId::new(text).map_err(corrupt)
+}
+
+pub(super) fn bot_id(text: &str) -> Result<BotId> {
+    BotId::new(text).map_err(corrupt)
+}
+
+pub(super) fn gateway_id(text: &str) -> Result<muster_domain::GatewayId> {
+    muster_domain::GatewayId::new(text).map_err(corrupt)
+}
+
+pub(super) fn kind(text: &str) -> Result<GatewayKind> {
+    GatewayKind::parse(text).ok_or_else(|| StoreError::Corrupt(format!("there is no kind of gateway {text:?}")))
+}

@@ -1,0 +1,120 @@
+//! Messages that people sent to bots.
+
+use muster_domain::content::Courtesy;
+use muster_domain::inbound::{Inbound, InboundId, NewInbound};
+use muster_domain::{Address, BotId, MessageId};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{QueryBuilder, Row as _, Sqlite};
+
+use super::directory::bot_id;
+use super::error::failed;
+use super::writer::Txn;
+use super::{body, bulk, micros, time};
+use crate::{InboundFilter, Result, StoreError};
+
+const INBOUND: &str = "SELECT i.inbound_id, b.bot_id, i.network_id, i.sender, i.participant, i.sender_name, i.body, i.receive_time \
+    FROM inbound i JOIN bot b USING (bot_key) WHERE i.tenant_key = ";
+
+/// Keeps inbound messages. One that is known already, by the network's own id, is skipped.
+pub(super) async fn insert(txn: &mut Txn, tenant_key: i64, messages: Vec<NewInbound>) -> Result<()> {
+    let mut rows = Vec::with_capacity(messages.len());
+    for message in messages {
+        if let Some(entry) = txn.directory.bot(tenant_key, &message.bot) {
+            rows.push((txn.issue_id().raw(), entry.bot_key, message));
+        }
+    }
+    bulk::execute(
+        &mut txn.connection,
+        "INSERT INTO inbound (inbound_id, tenant_key, bot_key, network_id, sender, participant, sender_name, body, receive_time) VALUES",
+        9,
+        "ON CONFLICT (bot_key, network_id) DO NOTHING",
+        &rows,
+        |query, (id, bot_key, message)| {
+            let query = query.bind(*id).bind(tenant_key).bind(*bot_key).bind(message.network_id.clone());
+            let query = query.bind(message.sender.as_str().to_owned());
+            let query = query.bind(message.participant.as_ref().map(|address| address.as_str().to_owned()));
+            let body = body::encode(&message.content, message.reply_to.as_deref(), Courtesy::default(), None);
+            query.bind(message.sender_name.clone()).bind(body).bind(micros(message.receive_time))
+        },
+        |query| query,
+    )
+    .await
+    .map(|_| ())
+}
+
+fn inbound(row: &SqliteRow) -> Result<Inbound> {
+    let id =
+        MessageId::from_raw(row.get(0)).ok_or_else(|| StoreError::Corrupt("an inbound message has no id".into()))?;
+    let body = body::decode(row.get(6))?;
+    Ok(Inbound {
+        id: InboundId(id),
+        received: NewInbound {
+            bot: bot_id(row.get(1))?,
+            network_id: row.get(2),
+            sender: Address::from_stored(row.get(3)),
+            participant: row.get::<Option<&str>, _>(4).map(Address::from_stored),
+            sender_name: row.get(5),
+            content: body.content,
+            reply_to: body.reply_to,
+            receive_time: time(row.get(7)),
+        },
+    })
+}
+
+pub(super) async fn get(readers: &SqlitePool, tenant_key: i64, id: InboundId) -> Result<Option<Inbound>> {
+    let mut query = QueryBuilder::<Sqlite>::new(INBOUND);
+    query.push_bind(tenant_key).push(" AND i.inbound_id = ").push_bind(id.0.raw());
+    let row = query.build().fetch_optional(readers).await.map_err(failed)?;
+    row.as_ref().map(inbound).transpose()
+}
+
+pub(super) async fn list(
+    readers: &SqlitePool,
+    tenant_key: i64,
+    filter: &InboundFilter,
+    before: Option<InboundId>,
+    limit: u32,
+) -> Result<Vec<Inbound>> {
+    let mut query = QueryBuilder::<Sqlite>::new(INBOUND);
+    query.push_bind(tenant_key);
+    push_bot(&mut query, filter.bot.as_ref());
+    if !filter.senders.is_empty() {
+        query.push(" AND i.sender IN (");
+        let mut list = query.separated(", ");
+        for sender in &filter.senders {
+            list.push_bind(sender.as_str().to_owned());
+        }
+        query.push(")");
+    }
+    if let Some(from) = filter.received_from {
+        query.push(" AND i.receive_time >= ").push_bind(micros(from));
+    }
+    if let Some(before) = before {
+        query.push(" AND i.inbound_id < ").push_bind(before.0.raw());
+    }
+    query.push(" ORDER BY i.inbound_id DESC LIMIT ").push_bind(limit);
+    let rows = query.build().fetch_all(readers).await.map_err(failed)?;
+    rows.iter().map(inbound).collect()
+}
+
+pub(super) async fn since(
+    readers: &SqlitePool,
+    tenant_key: i64,
+    after: Option<InboundId>,
+    bot: Option<&BotId>,
+    limit: u32,
+) -> Result<Vec<Inbound>> {
+    let mut query = QueryBuilder::<Sqlite>::new(INBOUND);
+    query.push_bind(tenant_key);
+    push_bot(&mut query, bot);
+    query.push(" AND i.inbound_id > ").push_bind(after.map_or(0, |after| after.0.raw()));
+    query.push(" ORDER BY i.inbound_id LIMIT ").push_bind(limit);
+    let rows = query.build().fetch_all(readers).await.map_err(failed)?;
+    rows.iter().map(inbound).collect()
+}
+
+fn push_bot(query: &mut QueryBuilder<Sqlite>, bot: Option<&BotId>) {
+    if let Some(bot) = bot {
+        query.push(" AND b.bot_id = ").push_bind(bot.as_str().to_owned());
+    }
+}

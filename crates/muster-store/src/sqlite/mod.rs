@@ -1,0 +1,177 @@
+//! The store in one SQLite file.
+//!
+//! One task owns the only connection that writes ([`writer`]); the next batch of writes forms while the last one commits,
+//! and every caller is answered after its commit. Reads run beside it on a small pool. One process owns the file: a lock
+//! beside it keeps a second server out.
+
+mod accept;
+mod attempts;
+mod body;
+mod bots;
+mod bulk;
+mod changes;
+mod claim;
+mod code;
+mod desired;
+mod directory;
+mod error;
+mod fleet;
+mod inbound;
+mod media;
+mod messages;
+mod nodes;
+mod receipts;
+mod reports;
+mod retention;
+mod sessions;
+mod settle;
+mod store;
+mod wake;
+mod writer;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_domain::{TenantId, Timestamp};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection as _};
+
+use crate::{Result, StoreError};
+use directory::Directory;
+use error::failed;
+use writer::Writer;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
+
+/// How long a statement waits for a lock that another process has on the file, such as a backup.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pages of the log after which they are moved into the database: 32 MiB, so that bursts do not pay for it at every turn.
+const WAL_CHECKPOINT_PAGES: &str = "8192";
+
+/// KiB of page cache per connection, negative as SQLite wants it: 64 MiB for the writer.
+const WRITER_CACHE: &str = "-65536";
+
+/// Connections for reading. Calls are short; more would only compete for the same cores.
+const READERS: u32 = 4;
+
+/// The store in one SQLite file.
+pub struct SqliteStore {
+    writer: Writer,
+    readers: SqlitePool,
+    directory: Arc<Directory>,
+    /// Held for as long as the store lives: keeps other processes out.
+    _lock: File,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, creates it if it does not exist, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another server has the file, [`StoreError::TooNew`], [`StoreError::Corrupt`] and
+    /// [`StoreError::NotWritable`] as their names say.
+    pub async fn open(path: &Path) -> Result<Self> {
+        let lock = lock(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true)
+            .statement_cache_capacity(256)
+            .pragma("temp_store", "memory")
+            .pragma("wal_autocheckpoint", WAL_CHECKPOINT_PAGES);
+        let mut connection = options.clone().pragma("cache_size", WRITER_CACHE).connect().await.map_err(failed)?;
+        check_readable(&mut connection).await?;
+        migrate(&mut connection).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .min_connections(1)
+            .test_before_acquire(false)
+            .connect_with(options.read_only(true).create_if_missing(false))
+            .await
+            .map_err(failed)?;
+        let directory = Arc::new(Directory::load(&mut connection).await?);
+        let writer = Writer::start(connection, Arc::clone(&directory)).await?;
+        Ok(SqliteStore { writer, readers, directory, _lock: lock })
+    }
+
+    /// The key of a tenant, which every row carries.
+    fn tenant(&self, tenant: &TenantId) -> Result<i64> {
+        self.directory.tenant(tenant)
+    }
+}
+
+/// Takes the lock beside the database, or says who keeps us out.
+fn lock(path: &Path) -> Result<File> {
+    let beside = PathBuf::from(format!("{}.lock", path.display()));
+    let file = File::options().create(true).truncate(false).write(true).open(&beside).map_err(|error| {
+        StoreError::NotWritable(format!(
+            "{}: {error}. Check that the directory exists and may be written",
+            beside.display()
+        ))
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(StoreError::Locked(format!("{}: stop the other server, or choose another file", path.display())))
+        }
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(StoreError::NotWritable(format!("{}: {error}", beside.display())))
+        }
+    }
+}
+
+/// Finds damage that shows at the first look. A full check would take minutes on a large file.
+async fn check_readable(connection: &mut sqlx::SqliteConnection) -> Result<()> {
+    sqlx::query("SELECT count(*) FROM sqlite_schema").execute(connection).await.map_err(failed)?;
+    Ok(())
+}
+
+async fn migrate(connection: &mut sqlx::SqliteConnection) -> Result<()> {
+    use sqlx::migrate::MigrateError;
+    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
+    match MIGRATIONS.run(connection).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(found) | MigrateError::VersionTooNew(found, _)) => {
+            Err(StoreError::TooNew { found, known })
+        }
+        Err(MigrateError::VersionMismatch(version)) => {
+            Err(StoreError::Corrupt(format!("migration {version} is not the one that this version ships")))
+        }
+        Err(MigrateError::Execute(error)) => Err(failed(error)),
+        Err(MigrateError::ExecuteMigration(error, _)) => Err(failed(error)),
+        Err(other) => Err(StoreError::Failed(other.to_string())),
+    }
+}
+
+/// A time as a column has it.
+fn micros(time: Timestamp) -> i64 {
+    time.as_microsecond()
+}
+
+/// A time from a column.
+fn time(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// An optional time from a column.
+fn time_opt(micros: Option<i64>) -> Option<Timestamp> {
+    micros.map(time)
+}
+
+/// A duration as a column has it.
+fn duration_us(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Closes a connection, whatever state it is in.
+async fn close(connection: sqlx::SqliteConnection) {
+    if let Err(error) = connection.close().await {
+        tracing::warn!(%error, "close the database");
+    }
+}

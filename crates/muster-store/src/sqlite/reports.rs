@@ -1,0 +1,245 @@
+//! Taking an agent's reports: outcomes, receipts, inbound messages, connections.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use muster_domain::bot::{Connection, Stage};
+use muster_domain::failure::Failure;
+use muster_domain::gate::WaitReason;
+use muster_domain::message::{MessageState, Outcome};
+use muster_domain::retry::{self, Next};
+use muster_domain::{Address, BotId, Timestamp};
+use sqlx::Row as _;
+
+use super::code::{AttemptEnd, Code as _};
+use super::error::failed;
+use super::settle::{self, AttemptResult, Facts, Fence, Place, Step};
+use super::writer::Txn;
+use super::{bots, duration_us, inbound, micros, receipts, sessions};
+use crate::{AttemptRef, Report, ReportBatch, ReportBody, ReportsApplied, Result, StoreError};
+
+/// An outcome, as a step needs it.
+struct OutcomeReport {
+    attempt: AttemptRef,
+    outcome: Outcome,
+    queued: Duration,
+    gateway: Duration,
+}
+
+/// See [`crate::Store::reports_apply`].
+pub(super) async fn apply(txn: &mut Txn, tenant_key: i64, fence: Fence, batch: ReportBatch) -> Result<ReportsApplied> {
+    let row = sqlx::query("SELECT report_committed, settle_after FROM node WHERE node_key = ? AND epoch = ?")
+        .bind(fence.node_key)
+        .bind(fence.epoch)
+        .fetch_optional(&mut txn.connection)
+        .await
+        .map_err(failed)?
+        .ok_or(StoreError::Fenced)?;
+    let (taken, settle_after) = (row.get::<i64, _>(0) as u64, row.get::<i64, _>(1) as u64);
+    if batch.first_offset > taken + 1 {
+        return Err(StoreError::ReportGap { expected: taken + 1, got: batch.first_offset });
+    }
+    let known = usize::try_from(taken + 1 - batch.first_offset).unwrap_or(usize::MAX).min(batch.reports.len());
+    let fresh: Vec<Report> = batch.reports.into_iter().skip(known).collect();
+    let committed = taken + fresh.len() as u64;
+    let mut applied = ReportsApplied { committed, ..ReportsApplied::default() };
+    if fresh.is_empty() {
+        return Ok(applied);
+    }
+    let (mut outcomes, mut received, mut inbounds) = (Vec::new(), Vec::new(), Vec::new());
+    let mut connections = BTreeMap::new();
+    for Report { time, body } in fresh {
+        match body {
+            ReportBody::Outcome { attempt, outcome, queued, gateway } => {
+                outcomes.push(OutcomeReport { attempt, outcome, queued, gateway });
+            }
+            ReportBody::Receipt { bot, network_id, kind, failure } => {
+                if let Some(entry) = txn.directory.bot(tenant_key, &bot) {
+                    received.push(receipts::Receipt { bot_key: entry.bot_key, network_id, kind, time, failure });
+                }
+            }
+            ReportBody::Inbound(message) => inbounds.push(message),
+            // Only the latest one of a bot is of interest: observed state, not a log.
+            ReportBody::Connection { bot, connection, detail, address, banned } => {
+                connections.insert(bot, (time, connection, detail, address, banned));
+            }
+            ReportBody::Unknown => {}
+        }
+    }
+    outcomes_apply(txn, fence, outcomes, &mut applied).await?;
+    // After the outcomes: a receipt may overtake the answer that names its message.
+    receipts::apply(txn, received).await?;
+    inbound::insert(txn, tenant_key, inbounds).await?;
+    for (bot, (time, connection, detail, address, banned)) in connections {
+        let wakes = connection_apply(txn, tenant_key, fence, &bot, time, connection, detail, address, banned).await?;
+        if wakes {
+            applied.wake.push(bot);
+        }
+    }
+    advance(txn, fence, taken, committed).await?;
+    if settle_after > 0 && committed >= settle_after {
+        applied.wake.extend(sessions::settle_unreceived(txn, fence).await?);
+    }
+    applied.wake.sort();
+    applied.wake.dedup();
+    Ok(applied)
+}
+
+/// Notes how far the reports were taken.
+async fn advance(txn: &mut Txn, fence: Fence, from: u64, to: u64) -> Result<()> {
+    let changed =
+        sqlx::query("UPDATE node SET report_committed = ? WHERE node_key = ? AND epoch = ? AND report_committed = ?")
+            .bind(to as i64)
+            .bind(fence.node_key)
+            .bind(fence.epoch)
+            .bind(from as i64)
+            .execute(&mut txn.connection)
+            .await
+            .map_err(failed)?
+            .rows_affected();
+    if changed == 1 { Ok(()) } else { Err(StoreError::Fenced) }
+}
+
+async fn outcomes_apply(
+    txn: &mut Txn,
+    fence: Fence,
+    outcomes: Vec<OutcomeReport>,
+    applied: &mut ReportsApplied,
+) -> Result<()> {
+    let ids: Vec<i64> = outcomes.iter().map(|report| report.attempt.message_id.raw()).collect();
+    let mut facts = settle::facts(txn, &ids).await?;
+    let mut finished: HashMap<i64, u32> = HashMap::new();
+    let mut steps: Vec<Step> = Vec::with_capacity(outcomes.len());
+    let mut early = Vec::new();
+    let mut stepped = HashSet::new();
+    for report in outcomes {
+        // Two outcomes of one message in one batch: the second one sees what the first one did.
+        let key = report.attempt.message_id.raw();
+        if !stepped.insert(key) {
+            settle::apply(txn, std::mem::take(&mut steps), Some(fence)).await?;
+            facts.extend(settle::facts(txn, &[key]).await?);
+        }
+        let Some(facts) = facts.get(&key).cloned() else { continue };
+        *finished.entry(facts.bot_key).or_default() += 1;
+        if let Outcome::Sent { network_id } = &report.outcome {
+            early.push((facts.bot_key, network_id.clone()));
+        }
+        let wakes = facts.bot_key;
+        if let Some(step) = step(txn, facts, report).await? {
+            if step.place == Place::Ready {
+                applied.wake.push(txn.directory.bot_id(wakes)?);
+            }
+            steps.push(step);
+        }
+    }
+    settle::apply(txn, steps, Some(fence)).await?;
+    receipts::apply_early(txn, early).await?;
+    for (bot_key, count) in finished {
+        applied.finished.push((txn.directory.bot_id(bot_key)?, count));
+    }
+    Ok(())
+}
+
+/// The step that follows from an outcome; none when the message has gone another way meanwhile and the outcome cannot move it.
+async fn step(txn: &mut Txn, facts: Facts, report: OutcomeReport) -> Result<Option<Step>> {
+    let current = facts.attempt_no == i64::from(report.attempt.attempt_no);
+    let open = matches!(facts.state, MessageState::Dispatched | MessageState::Uncertain) && current;
+    let timed = |end, network_id| AttemptResult {
+        end,
+        network_id,
+        queued_us: Some(duration_us(report.queued)),
+        gateway_us: Some(duration_us(report.gateway)),
+    };
+    let now = txn.now;
+    Ok(match report.outcome {
+        // The truth beats what was believed: a message that was thought not received and waits again was sent after all.
+        Outcome::Sent { network_id } if open || facts.state == MessageState::Waiting => {
+            Some(Step::finish(facts, MessageState::Sent, Some(timed(AttemptEnd::Sent, Some(network_id))), None))
+        }
+        // Whether it waits again or not, nobody may send it again before this is settled.
+        Outcome::Uncertain(failure)
+            if (open && facts.state == MessageState::Dispatched) || facts.state == MessageState::Waiting =>
+        {
+            Some(Step::finish(facts, MessageState::Uncertain, Some(timed(AttemptEnd::Uncertain, None)), Some(failure)))
+        }
+        _ if !open => None,
+        Outcome::Sent { .. } | Outcome::Uncertain(_) => None,
+        Outcome::Failed(failure) => Some(after_failure(txn, facts, timed(AttemptEnd::Failed, None), failure).await?),
+        Outcome::HandedBack(reason) => {
+            Some(Step::wait_again(facts, now, Place::Ready, timed(AttemptEnd::from(reason), None), None))
+        }
+        Outcome::Expired => {
+            Some(Step::finish(facts, MessageState::Expired, Some(timed(AttemptEnd::Expired, None)), None))
+        }
+        Outcome::Cancelled => {
+            Some(Step::finish(facts, MessageState::Cancelled, Some(timed(AttemptEnd::Cancelled, None)), None))
+        }
+    })
+}
+
+async fn after_failure(txn: &mut Txn, facts: Facts, attempt: AttemptResult, failure: Failure) -> Result<Step> {
+    // Handbacks are attempts too, but no failures: they do not use up the tries.
+    let failures: i64 = sqlx::query_scalar("SELECT count(*) FROM attempt WHERE message_id = ? AND outcome = ?")
+        .bind(facts.message_id)
+        .bind(AttemptEnd::Failed.code())
+        .fetch_one(&mut txn.connection)
+        .await
+        .map_err(failed)?;
+    Ok(match retry::after_failure(&failure, failures as u32 + 1) {
+        Next::RetryAfter(wait) => {
+            let place = Place::Parked { until: txn.now + wait, reason: WaitReason::RetryBackoff };
+            Step::wait_again(facts, txn.now, place, attempt, Some(failure))
+        }
+        Next::GiveUp => Step::finish(facts, MessageState::Failed, Some(attempt), Some(failure)),
+        Next::Hold => Step::finish(facts, MessageState::Uncertain, Some(attempt), Some(failure)),
+    })
+}
+
+/// Notes a bot's connection. Tells whether its messages may leave now.
+#[expect(clippy::too_many_arguments, reason = "the fields of one report")]
+async fn connection_apply(
+    txn: &mut Txn,
+    tenant_key: i64,
+    fence: Fence,
+    bot: &BotId,
+    time: Timestamp,
+    connection: Connection,
+    detail: String,
+    address: Option<Address>,
+    banned: bool,
+) -> Result<bool> {
+    let Some(entry) = txn.directory.bot(tenant_key, bot).filter(|entry| entry.node_key == fence.node_key) else {
+        return Ok(false);
+    };
+    let stage = entry.stage.after_connection(connection, banned);
+    sqlx::query(
+        "UPDATE bot SET connection = ?, connection_detail = ?, connection_time = CASE WHEN connection = ? THEN connection_time ELSE ? END, \
+         update_time = ? WHERE bot_key = ? AND EXISTS (SELECT 1 FROM node WHERE node_key = ? AND epoch = ?)",
+    )
+    .bind(connection.code())
+    .bind(detail.clone())
+    .bind(connection.code())
+    .bind(micros(time))
+    .bind(micros(txn.now))
+    .bind(entry.bot_key)
+    .bind(fence.node_key)
+    .bind(fence.epoch)
+    .execute(&mut txn.connection)
+    .await
+    .map_err(failed)?;
+    if let Some(address) = address {
+        // An address that another bot owns is left to an operator: it is never taken away from its owner.
+        sqlx::query("UPDATE OR IGNORE bot SET address = ? WHERE bot_key = ? AND address IS NULL")
+            .bind(address.as_str().to_owned())
+            .bind(entry.bot_key)
+            .execute(&mut txn.connection)
+            .await
+            .map_err(failed)?;
+    }
+    if stage != entry.stage {
+        let rule =
+            if stage == Stage::Banned { format!("BAN: {detail}") } else { format!("LINK: {}", connection.as_str()) };
+        bots::stage_set(txn, tenant_key, bot, entry, stage, &rule).await?;
+    }
+    Ok(matches!(connection, Connection::Connected | Connection::Silent))
+}

@@ -1,0 +1,88 @@
+//! Removing what is no longer kept.
+
+use std::time::Duration;
+
+use muster_domain::MessageId;
+use muster_domain::limits::IDEMPOTENCY_KEPT;
+use muster_domain::message::MessageState;
+use sqlx::Row as _;
+
+use super::bulk;
+use super::code::Code as _;
+use super::error::failed;
+use super::micros;
+use super::writer::Txn;
+use crate::{Result, RetentionPolicy};
+
+/// How long receipts without a message are kept: an outcome that they belong to comes within the reach of an agent's journal.
+const EARLY_RECEIPTS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// See [`crate::Store::retention_run`].
+pub(super) async fn run(txn: &mut Txn, policy: &RetentionPolicy, limit: u32) -> Result<u64> {
+    let mut removed = messages(txn, policy.messages, limit).await?;
+    let floor = |age: Duration| MessageId::floor(txn.now - age).raw();
+    let before = |age: Duration| micros(txn.now - age);
+    let rules: [(&'static str, i64); 6] = [
+        (
+            "DELETE FROM inbound WHERE inbound_id IN (SELECT inbound_id FROM inbound WHERE inbound_id < ? LIMIT ?)",
+            floor(policy.inbound),
+        ),
+        (
+            "DELETE FROM change WHERE seq IN (SELECT seq FROM change WHERE time < ? ORDER BY seq LIMIT ?)",
+            before(policy.changes),
+        ),
+        (
+            "DELETE FROM idempotency WHERE (tenant_key, key) IN (SELECT tenant_key, key FROM idempotency WHERE message_id < ? LIMIT ?)",
+            floor(IDEMPOTENCY_KEPT.max(policy.messages)),
+        ),
+        (
+            "DELETE FROM request WHERE (tenant_key, request_id) IN (SELECT tenant_key, request_id FROM request WHERE create_time < ? LIMIT ?)",
+            before(IDEMPOTENCY_KEPT),
+        ),
+        (
+            "DELETE FROM early_receipt WHERE (bot_key, network_id, kind) IN \
+             (SELECT bot_key, network_id, kind FROM early_receipt WHERE time < ? LIMIT ?)",
+            before(EARLY_RECEIPTS_KEPT),
+        ),
+        (
+            "DELETE FROM media WHERE digest IN (SELECT digest FROM media m WHERE create_time < ? \
+             AND NOT EXISTS (SELECT 1 FROM content c WHERE c.media_digest = m.digest) LIMIT ?)",
+            before(policy.media),
+        ),
+    ];
+    for (sql, bound) in rules {
+        let query = sqlx::query(sql).bind(bound).bind(limit);
+        removed += query.execute(&mut txn.connection).await.map_err(failed)?.rows_affected();
+    }
+    sqlx::query("DELETE FROM media_owner WHERE digest NOT IN (SELECT digest FROM media)")
+        .execute(&mut txn.connection)
+        .await
+        .map_err(failed)?;
+    Ok(removed)
+}
+
+/// Removes messages in a final state, with what belongs to them. Those that wait or are under way stay, however old.
+async fn messages(txn: &mut Txn, age: Duration, limit: u32) -> Result<u64> {
+    let rows = sqlx::query(
+        "SELECT message_id, bot_key, state FROM message WHERE message_id < ? AND state NOT IN (?, ?) LIMIT ?",
+    )
+    .bind(MessageId::floor(txn.now - age).raw())
+    .bind(MessageState::Waiting.code())
+    .bind(MessageState::Dispatched.code())
+    .bind(limit)
+    .fetch_all(&mut txn.connection)
+    .await
+    .map_err(failed)?;
+    let ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+    for head in [
+        "DELETE FROM content WHERE message_id IN (VALUES",
+        "DELETE FROM attempt WHERE message_id IN (VALUES",
+        "DELETE FROM message WHERE message_id IN (VALUES",
+    ] {
+        bulk::execute(&mut txn.connection, head, 1, ")", &ids, |query, id| query.bind(*id), |query| query).await?;
+    }
+    for row in &rows {
+        txn.gone(row.get(1), MessageState::decode(row.get(2))?);
+    }
+    Ok(ids.len() as u64)
+}

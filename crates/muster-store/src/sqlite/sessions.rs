@@ -1,0 +1,223 @@
+//! Sessions of agents: who may write for a node, and what becomes of the attempts of earlier sessions.
+
+use muster_domain::failure::{Failure, FailureReason};
+use muster_domain::message::MessageState;
+use muster_domain::{BotId, Epoch};
+use sqlx::Row as _;
+
+use super::code::{AttemptEnd, Code as _};
+use super::error::failed;
+use super::settle::{self, AttemptResult, FACTS, Facts, Fence, Place, Step};
+use super::writer::Txn;
+use super::{bulk, micros};
+use crate::{AttemptRef, Held, Result, SessionOpen, SessionOpened, SessionRef, StoreError};
+
+/// What the database knows of the node.
+struct Known {
+    node_key: i64,
+    epoch: i64,
+    journal_id: Option<Vec<u8>>,
+    journal_opening: u64,
+    process_id: Option<Vec<u8>>,
+    report_committed: i64,
+    desired_version: i64,
+}
+
+/// See [`crate::Store::session_open`].
+pub(super) async fn open(txn: &mut Txn, tenant_key: i64, open: SessionOpen) -> Result<SessionOpened> {
+    let known = known(txn, tenant_key, &open).await?;
+    let same_journal = known.journal_id.as_deref() == Some(&open.journal_id[..]);
+    if same_journal && is_forked(&known, &open) {
+        return Err(StoreError::JournalForked(open.node.resource_name()));
+    }
+    let fence = Fence { node_key: known.node_key, epoch: known.epoch + 1 };
+    let report_committed = if same_journal { known.report_committed } else { 0 };
+    // Its reports may still tell what became of attempts that the agent does not hold any more.
+    let settle_after = if open.report_head as i64 > report_committed { open.report_head as i64 } else { 0 };
+    sqlx::query(
+        "UPDATE node SET epoch = ?, online = 1, online_time = ?, agent_version = ?, journal_id = ?, journal_opening = ?, \
+         process_id = ?, report_committed = ?, settle_after = ? WHERE node_key = ? AND epoch = ?",
+    )
+    .bind(fence.epoch)
+    .bind(micros(txn.now))
+    .bind(open.agent_version.clone())
+    .bind(open.journal_id.to_vec())
+    .bind(open.journal_opening as i64)
+    .bind(open.process_id.to_vec())
+    .bind(report_committed)
+    .bind(settle_after)
+    .bind(fence.node_key)
+    .bind(known.epoch)
+    .execute(&mut txn.connection)
+    .await
+    .map_err(failed)?;
+    let lost = !same_journal && known.journal_id.is_some();
+    let uncertain = if lost { settle_lost(txn, fence).await? } else { 0 };
+    let (drop, cancel) = adopt(txn, fence, &open.held).await?;
+    let mut returned = 0;
+    if settle_after == 0 {
+        returned = settle_unreceived(txn, fence).await?.len() as u64;
+    }
+    Ok(SessionOpened {
+        session: SessionRef { tenant: open.tenant, node: open.node, epoch: Epoch(fence.epoch as u64) },
+        report_committed: report_committed as u64,
+        drop,
+        cancel,
+        returned,
+        uncertain,
+        bots_waiting: bots_waiting(txn, fence.node_key).await?,
+        desired_version: known.desired_version as u64,
+    })
+}
+
+/// The journal went on in another process: this one has a copy, or an old state of it.
+fn is_forked(known: &Known, open: &SessionOpen) -> bool {
+    let other_process = known.process_id.as_deref() != Some(&open.process_id[..]);
+    open.journal_opening < known.journal_opening || (open.journal_opening == known.journal_opening && other_process)
+}
+
+async fn known(txn: &mut Txn, tenant_key: i64, open: &SessionOpen) -> Result<Known> {
+    let row = sqlx::query(
+        "SELECT node_key, epoch, journal_id, journal_opening, process_id, report_committed, desired_version FROM node \
+         WHERE tenant_key = ? AND node_id = ?",
+    )
+    .bind(tenant_key)
+    .bind(open.node.as_str().to_owned())
+    .fetch_optional(&mut txn.connection)
+    .await
+    .map_err(failed)?
+    .ok_or_else(|| StoreError::NotFound(open.node.resource_name()))?;
+    Ok(Known {
+        node_key: row.get(0),
+        epoch: row.get(1),
+        journal_id: row.get(2),
+        journal_opening: row.get::<i64, _>(3) as u64,
+        process_id: row.get(4),
+        report_committed: row.get(5),
+        desired_version: row.get(6),
+    })
+}
+
+/// Takes what the agent holds into the new session, and says what of it is no longer the agent's and what is to be cancelled.
+async fn adopt(txn: &mut Txn, fence: Fence, held: &[Held]) -> Result<(Vec<AttemptRef>, Vec<AttemptRef>)> {
+    let ids: Vec<i64> = held.iter().map(|held| held.attempt.message_id.raw()).collect();
+    let facts = settle::facts(txn, &ids).await?;
+    let (mut kept, mut drop, mut cancel) = (Vec::new(), Vec::new(), Vec::new());
+    for held in held {
+        let attempt = held.attempt;
+        let ours = facts.get(&attempt.message_id.raw()).filter(|facts| {
+            facts.state == MessageState::Dispatched
+                && facts.node_key == Some(fence.node_key)
+                && facts.attempt_no == i64::from(attempt.attempt_no)
+        });
+        match ours {
+            Some(facts) => {
+                kept.push(facts.message_id);
+                if facts.cancel_requested {
+                    cancel.push(attempt);
+                }
+            }
+            None => drop.push(attempt),
+        }
+    }
+    bulk::execute(
+        &mut txn.connection,
+        "UPDATE message SET epoch = v.column2 FROM (VALUES",
+        2,
+        ") AS v WHERE message.message_id = v.column1 AND EXISTS (SELECT 1 FROM node WHERE node_key = ? AND epoch = ?)",
+        &kept,
+        |query, id| query.bind(*id).bind(fence.epoch),
+        |query| query.bind(fence.node_key).bind(fence.epoch),
+    )
+    .await?;
+    Ok((drop, cancel))
+}
+
+/// Attempts of earlier sessions that the agent neither holds nor reported: it never received them, so they wait again.
+/// Returns the bots that have work by it, once for each attempt.
+pub(super) async fn settle_unreceived(txn: &mut Txn, fence: Fence) -> Result<Vec<BotId>> {
+    let now = txn.now;
+    let steps: Vec<Step> = earlier(txn, fence)
+        .await?
+        .into_iter()
+        .map(|facts| Step::wait_again(facts, now, Place::Ready, AttemptResult::untimed(AttemptEnd::NotReceived), None))
+        .collect();
+    let bots = steps
+        .iter()
+        .filter(|step| step.to == MessageState::Waiting)
+        .map(|step| txn.directory.bot_id(step.facts.bot_key))
+        .collect::<Result<Vec<_>>>()?;
+    settle::apply(txn, steps, Some(fence)).await?;
+    sqlx::query("UPDATE node SET settle_after = 0 WHERE node_key = ? AND epoch = ?")
+        .bind(fence.node_key)
+        .bind(fence.epoch)
+        .execute(&mut txn.connection)
+        .await
+        .map_err(failed)?;
+    Ok(bots)
+}
+
+/// Attempts whose journal is lost: nobody can tell what became of them.
+async fn settle_lost(txn: &mut Txn, fence: Fence) -> Result<u64> {
+    let failure = Failure::new(FailureReason::OutcomeUnknown, "the agent's journal was lost while it held the message");
+    let steps: Vec<Step> = earlier(txn, fence)
+        .await?
+        .into_iter()
+        .map(|facts| {
+            let attempt = AttemptResult::untimed(AttemptEnd::Uncertain);
+            Step::finish(facts, MessageState::Uncertain, Some(attempt), Some(failure.clone()))
+        })
+        .collect();
+    let count = steps.len() as u64;
+    settle::apply(txn, steps, Some(fence)).await?;
+    Ok(count)
+}
+
+/// Dispatched attempts of the node's earlier sessions.
+async fn earlier(txn: &mut Txn, fence: Fence) -> Result<Vec<Facts>> {
+    let sql = format!("SELECT {FACTS} FROM message WHERE node_key = ? AND state = 1 AND epoch < ?");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(fence.node_key)
+        .bind(fence.epoch)
+        .fetch_all(&mut txn.connection)
+        .await
+        .map_err(failed)?;
+    rows.iter().map(Facts::read).collect()
+}
+
+/// Bots of the node that have waiting messages.
+async fn bots_waiting(txn: &mut Txn, node_key: i64) -> Result<Vec<BotId>> {
+    let keys: Vec<i64> = sqlx::query_scalar(
+        "SELECT b.bot_key FROM bot b JOIN bot_count c ON c.bot_key = b.bot_key AND c.state = ? AND c.count > 0 WHERE b.node_key = ?",
+    )
+    .bind(MessageState::Waiting.code())
+    .bind(node_key)
+    .fetch_all(&mut txn.connection)
+    .await
+    .map_err(failed)?;
+    keys.into_iter().map(|key| txn.directory.bot_id(key)).collect()
+}
+
+/// See [`crate::Store::session_close`].
+pub(super) async fn close(txn: &mut Txn, fence: Fence) -> Result<()> {
+    sqlx::query("UPDATE node SET online = 0, online_time = ? WHERE node_key = ? AND epoch = ?")
+        .bind(micros(txn.now))
+        .bind(fence.node_key)
+        .bind(fence.epoch)
+        .execute(&mut txn.connection)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// The key of a session's node, for its fence.
+pub(super) async fn fence(txn: &mut Txn, tenant_key: i64, session: &SessionRef) -> Result<Fence> {
+    let key: Option<i64> = sqlx::query_scalar("SELECT node_key FROM node WHERE tenant_key = ? AND node_id = ?")
+        .bind(tenant_key)
+        .bind(session.node.as_str().to_owned())
+        .fetch_optional(&mut txn.connection)
+        .await
+        .map_err(failed)?;
+    let node_key = key.ok_or_else(|| StoreError::NotFound(session.node.resource_name()))?;
+    Ok(Fence { node_key, epoch: session.epoch.0 as i64 })
+}

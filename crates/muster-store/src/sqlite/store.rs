@@ -1,0 +1,236 @@
+//! The contract, method by method: which half carries it out.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt as _};
+use muster_domain::bot::{Bot, StateCounts};
+use muster_domain::content::MediaDigest;
+use muster_domain::fleet::Fleet;
+use muster_domain::gateway::Gateway;
+use muster_domain::inbound::{Inbound, InboundId};
+use muster_domain::message::{Message, NewMessage};
+use muster_domain::node::Node;
+use muster_domain::{BotId, GatewayId, MessageId, NodeId, TenantId};
+use tokio::sync::watch;
+
+use super::settle::Fence;
+use super::writer::Txn;
+use super::{
+    SqliteStore, attempts, bots, changes, claim, desired, fleet, inbound, media, messages, nodes, reports, retention,
+    sessions, wake,
+};
+use crate::{
+    AcceptResult, ApplyError, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes, Claim, Claimed, DesiredState,
+    FleetWrite, InboundFilter, MessageFilter, ReportBatch, ReportsApplied, RequestKey, Result, RetentionPolicy,
+    SessionOpen, SessionOpened, SessionRef, Store, WakeResult,
+};
+
+impl SqliteStore {
+    /// Runs a write of a session, with the fence that stands in its WHERE clauses.
+    async fn fenced<T, F>(&self, session: &SessionRef, body: F) -> Result<T>
+    where
+        F: for<'t> FnOnce(&'t mut Txn, i64, Fence) -> BoxFuture<'t, Result<T>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (tenant_key, session) = (self.tenant(&session.tenant)?, session.clone());
+        self.writer
+            .call(move |txn| {
+                async move {
+                    let fence = sessions::fence(txn, tenant_key, &session).await?;
+                    body(txn, tenant_key, fence).await
+                }
+                .boxed()
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn fleet(&self, tenant: &TenantId) -> Result<Fleet> {
+        fleet::snapshot(&self.readers, self.tenant(tenant)?).await
+    }
+
+    async fn fleet_write(&self, tenant: &TenantId, writes: Vec<FleetWrite>, request: Option<RequestKey>) -> Result<()> {
+        let tenant_key = self.tenant(tenant)?;
+        self.writer.call(move |txn| fleet::write(txn, tenant_key, writes, request).boxed()).await
+    }
+
+    async fn node_get(&self, tenant: &TenantId, id: &NodeId) -> Result<Option<Node>> {
+        Ok(nodes::node_list(&self.readers, self.tenant(tenant)?, Some(id.as_str()), "", 1).await?.pop())
+    }
+
+    async fn node_list(&self, tenant: &TenantId, after: Option<&NodeId>, limit: u32) -> Result<Vec<Node>> {
+        nodes::node_list(&self.readers, self.tenant(tenant)?, None, after.map_or("", NodeId::as_str), limit).await
+    }
+
+    async fn gateway_get(&self, tenant: &TenantId, id: &GatewayId) -> Result<Option<Gateway>> {
+        Ok(nodes::gateway_list(&self.readers, self.tenant(tenant)?, Some(id.as_str()), None, "", 1).await?.pop())
+    }
+
+    async fn gateway_list(
+        &self,
+        tenant: &TenantId,
+        node: Option<&NodeId>,
+        after: Option<&GatewayId>,
+        limit: u32,
+    ) -> Result<Vec<Gateway>> {
+        let after = after.map_or("", GatewayId::as_str);
+        nodes::gateway_list(&self.readers, self.tenant(tenant)?, None, node.map(NodeId::as_str), after, limit).await
+    }
+
+    async fn bot_get(&self, tenant: &TenantId, id: &BotId) -> Result<Option<Bot>> {
+        bots::get(&self.readers, self.tenant(tenant)?, id).await
+    }
+
+    async fn bot_list(
+        &self,
+        tenant: &TenantId,
+        filter: &BotFilter,
+        after: Option<&BotId>,
+        limit: u32,
+    ) -> Result<Vec<Bot>> {
+        bots::list(&self.readers, self.tenant(tenant)?, filter, after, limit).await
+    }
+
+    async fn message_counts(&self, tenant: &TenantId, ids: &[BotId]) -> Result<Vec<StateCounts>> {
+        let tenant_key = self.tenant(tenant)?;
+        let keys: Vec<_> = self
+            .directory
+            .bots(tenant_key, ids.iter())
+            .into_iter()
+            .map(|entry| entry.map(|entry| entry.bot_key))
+            .collect();
+        bots::counts(&self.readers, tenant_key, &keys).await
+    }
+
+    async fn bot_route(&self, tenant: &TenantId, id: &BotId) -> Result<Option<BotRoute>> {
+        self.directory.route(self.tenant(tenant)?, id)
+    }
+
+    async fn session_open(&self, open: SessionOpen) -> Result<SessionOpened> {
+        let tenant_key = self.tenant(&open.tenant)?;
+        self.writer.call(move |txn| sessions::open(txn, tenant_key, open).boxed()).await
+    }
+
+    async fn session_close(&self, session: &SessionRef) -> Result<()> {
+        self.fenced(session, |txn, _, fence| sessions::close(txn, fence).boxed()).await
+    }
+
+    async fn desired_state(&self, session: &SessionRef, since: u64) -> Result<DesiredState> {
+        desired::state(&self.readers, self.tenant(&session.tenant)?, session, since).await
+    }
+
+    async fn desired_applied(&self, session: &SessionRef, version: u64, errors: Vec<ApplyError>) -> Result<()> {
+        self.fenced(session, move |txn, tenant_key, fence| {
+            desired::applied(txn, tenant_key, fence, version, errors).boxed()
+        })
+        .await
+    }
+
+    async fn dispatch_claim(&self, session: &SessionRef, wanted: Claim) -> Result<Claimed> {
+        self.fenced(session, move |txn, tenant_key, fence| claim::claim(txn, tenant_key, fence, wanted).boxed()).await
+    }
+
+    async fn reports_apply(&self, session: &SessionRef, batch: ReportBatch) -> Result<ReportsApplied> {
+        self.fenced(session, move |txn, tenant_key, fence| reports::apply(txn, tenant_key, fence, batch).boxed()).await
+    }
+
+    async fn message_accept(&self, tenant: &TenantId, new: Vec<NewMessage>) -> Result<Vec<AcceptResult>> {
+        self.writer.accept(self.tenant(tenant)?, new).await
+    }
+
+    async fn message_get(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>> {
+        messages::get(&self.readers, self.tenant(tenant)?, id).await
+    }
+
+    async fn message_list(
+        &self,
+        tenant: &TenantId,
+        filter: &MessageFilter,
+        before: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<Message>> {
+        messages::list(&self.readers, &self.directory, self.tenant(tenant)?, filter, before, limit).await
+    }
+
+    async fn message_attempts(&self, tenant: &TenantId, id: MessageId) -> Result<Vec<AttemptRecord>> {
+        attempts::list(&self.readers, self.tenant(tenant)?, id).await
+    }
+
+    async fn message_queue_ahead(&self, tenant: &TenantId, id: MessageId) -> Result<u64> {
+        messages::queue_ahead(&self.readers, self.tenant(tenant)?, id).await
+    }
+
+    async fn message_cancel(&self, tenant: &TenantId, id: MessageId) -> Result<CancelResult> {
+        let tenant_key = self.tenant(tenant)?;
+        self.writer.call(move |txn| messages::cancel(txn, tenant_key, id).boxed()).await
+    }
+
+    async fn changes_since(&self, tenant: &TenantId, cursor: u64, bot: Option<&BotId>, limit: u32) -> Result<Changes> {
+        changes::since(&self.readers, &self.directory, self.tenant(tenant)?, cursor, bot, limit).await
+    }
+
+    async fn changes_head(&self, _tenant: &TenantId) -> Result<u64> {
+        changes::head(&self.readers).await
+    }
+
+    fn committed(&self) -> watch::Receiver<u64> {
+        self.writer.committed()
+    }
+
+    async fn inbound_get(&self, tenant: &TenantId, id: InboundId) -> Result<Option<Inbound>> {
+        inbound::get(&self.readers, self.tenant(tenant)?, id).await
+    }
+
+    async fn inbound_list(
+        &self,
+        tenant: &TenantId,
+        filter: &InboundFilter,
+        before: Option<InboundId>,
+        limit: u32,
+    ) -> Result<Vec<Inbound>> {
+        inbound::list(&self.readers, self.tenant(tenant)?, filter, before, limit).await
+    }
+
+    async fn inbound_since(
+        &self,
+        tenant: &TenantId,
+        after: Option<InboundId>,
+        bot: Option<&BotId>,
+        limit: u32,
+    ) -> Result<Vec<Inbound>> {
+        inbound::since(&self.readers, self.tenant(tenant)?, after, bot, limit).await
+    }
+
+    async fn media_put(&self, tenant: &TenantId, digest: MediaDigest, bytes: Bytes) -> Result<()> {
+        let tenant_key = self.tenant(tenant)?;
+        self.writer.call(move |txn| media::put(txn, tenant_key, digest, bytes).boxed()).await
+    }
+
+    async fn media_get(&self, digest: &MediaDigest) -> Result<Option<Bytes>> {
+        media::get(&self.readers, digest).await
+    }
+
+    async fn media_exists(&self, tenant: &TenantId, digest: &MediaDigest) -> Result<bool> {
+        media::exists(&self.readers, self.tenant(tenant)?, digest).await
+    }
+
+    async fn wake_due(&self, limit: u32) -> Result<WakeResult> {
+        self.writer.call(move |txn| wake::due(txn, limit).boxed()).await
+    }
+
+    async fn holds_end(&self) -> Result<WakeResult> {
+        self.writer.call(|txn| wake::holds_end(txn).boxed()).await
+    }
+
+    async fn retention_run(&self, policy: &RetentionPolicy, limit: u32) -> Result<u64> {
+        let policy = *policy;
+        self.writer.call(move |txn| async move { retention::run(txn, &policy, limit).await }.boxed()).await
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close().await;
+    }
+}

@@ -1,1 +1,3 @@
-//! placeholder
+//! The agent of a node.
+mod clock;
+mod journal;

@@ -1,0 +1,200 @@
+//! One file of the journal: its name, its header, and how it is read back.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::error::JournalError;
+use super::record::{FrameError, Record};
+use crate::clock::BootId;
+
+/// The format that this version writes, and the newest that it reads.
+const FORMAT: u32 = 1;
+
+const MAGIC: [u8; 8] = *b"MUSTERJL";
+
+/// Bytes of a header: magic, format, ids, cursors, checksum.
+pub(crate) const HEADER_BYTES: usize = 8 + 4 + 16 + 8 + 8 + 16 + 16 + 8 + 8 + 4;
+
+const EXTENSION: &str = "segment";
+
+/// What a segment says about itself and about the moment at which it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// The journal that it belongs to.
+    pub(crate) journal_id: [u8; 16],
+    /// Its number; segments of a journal count up without gaps.
+    pub(crate) number: u64,
+    /// How often the journal had been opened.
+    pub(crate) opening: u64,
+    /// The boot whose clock its stamps read.
+    pub(crate) boot: BootId,
+    /// Where the journal stood: see [`place_of`].
+    pub(crate) place: [u8; 16],
+    /// Reports up to here were committed at the server.
+    pub(crate) acknowledged: u64,
+    /// Offset of the latest report.
+    pub(crate) head: u64,
+}
+
+/// Device and inode of a directory: a copied or restored journal stands elsewhere, a restarted one does not.
+pub(crate) fn place_of(dir: &Path) -> Result<[u8; 16], JournalError> {
+    let stat = rustix::fs::stat(dir).map_err(std::io::Error::from).map_err(JournalError::io("look at", dir))?;
+    let mut place = [0; 16];
+    place[..8].copy_from_slice(&stat.st_dev.to_le_bytes());
+    place[8..].copy_from_slice(&stat.st_ino.to_le_bytes());
+    Ok(place)
+}
+
+/// The file of segment `number`.
+pub(crate) fn path_of(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:016}.{EXTENSION}"))
+}
+
+/// Numbers of the segments in a directory, in order.
+pub(crate) fn list(dir: &Path) -> Result<Vec<u64>, JournalError> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir).map_err(JournalError::io("list", dir))? {
+        let path = entry.map_err(JournalError::io("list", dir))?.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+            numbers.push(number.ok_or_else(|| JournalError::NotAJournal { path: path.clone() })?);
+        }
+    }
+    numbers.sort_unstable();
+    for (number, next) in numbers.iter().zip(numbers.iter().skip(1)) {
+        if number + 1 != *next {
+            return Err(JournalError::SegmentMissing { dir: dir.to_owned(), number: number + 1 });
+        }
+    }
+    Ok(numbers)
+}
+
+impl Header {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER_BYTES);
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&self.journal_id);
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(&self.opening.to_le_bytes());
+        out.extend_from_slice(&self.boot.0);
+        out.extend_from_slice(&self.place);
+        out.extend_from_slice(&self.acknowledged.to_le_bytes());
+        out.extend_from_slice(&self.head.to_le_bytes());
+        out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
+        out
+    }
+
+    fn decode(path: &Path, bytes: &[u8]) -> Result<Header, JournalError> {
+        let Some((magic, rest)) = bytes.split_first_chunk::<8>() else {
+            return Err(JournalError::NotAJournal { path: path.to_owned() });
+        };
+        if *magic != MAGIC {
+            return Err(JournalError::NotAJournal { path: path.to_owned() });
+        }
+        let corrupt = || JournalError::Corrupt { path: path.to_owned(), offset: 0, what: "header" };
+        let (format, _) = rest.split_first_chunk::<4>().ok_or_else(corrupt)?;
+        let format = u32::from_le_bytes(*format);
+        if format > FORMAT {
+            return Err(JournalError::VersionUnsupported { path: path.to_owned(), found: format, supported: FORMAT });
+        }
+        let header: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or_else(corrupt)?;
+        let (content, checksum) = header.split_last_chunk::<4>().ok_or_else(corrupt)?;
+        if format == 0 || crc32fast::hash(content) != u32::from_le_bytes(*checksum) {
+            return Err(corrupt());
+        }
+        let mut at = 12;
+        let mut take = |count: usize| {
+            at += count;
+            &content[at - count..at]
+        };
+        let id = |bytes: &[u8]| <[u8; 16]>::try_from(bytes).map_err(|_| corrupt());
+        let number = |bytes: &[u8]| <[u8; 8]>::try_from(bytes).map(u64::from_le_bytes).map_err(|_| corrupt());
+        Ok(Header {
+            journal_id: id(take(16))?,
+            number: number(take(8))?,
+            opening: number(take(8))?,
+            boot: BootId(id(take(16))?),
+            place: id(take(16))?,
+            acknowledged: number(take(8))?,
+            head: number(take(8))?,
+        })
+    }
+}
+
+/// Creates a segment that holds its header and nothing else. It is durable, and whole from the moment it has its name.
+pub(crate) fn create(dir: &Path, header: &Header) -> Result<File, JournalError> {
+    let path = path_of(dir, header.number);
+    let draft = path.with_extension("draft");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&draft)
+        .map_err(JournalError::io("create", &draft))?;
+    file.write_all(&header.encode()).map_err(JournalError::io("write", &draft))?;
+    file.sync_all().map_err(JournalError::io("sync", &draft))?;
+    fs::rename(&draft, &path).map_err(JournalError::io("rename", &draft))?;
+    sync_dir(dir)?;
+    Ok(file)
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), JournalError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(JournalError::io("sync", dir))
+}
+
+/// A segment as it was read back.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// Its header.
+    pub(crate) header: Header,
+    /// Its records, with the bytes of each one's frame.
+    pub(crate) records: Vec<(Record, u64)>,
+    /// Where the last whole record ends.
+    pub(crate) end: u64,
+    /// Something that nobody relied on stands behind the end: the process died while it wrote.
+    pub(crate) is_torn: bool,
+}
+
+/// Reads a segment. Only the last one of a journal may be torn; the caller decides which that is.
+pub(crate) fn read(dir: &Path, number: u64, is_last: bool) -> Result<Segment, JournalError> {
+    let path = path_of(dir, number);
+    let bytes = fs::read(&path).map_err(JournalError::io("read", &path))?;
+    let header = Header::decode(&path, &bytes)?;
+    if header.number != number {
+        return Err(JournalError::Corrupt { path, offset: 0, what: "the header is another segment's" });
+    }
+    let mut records = Vec::new();
+    let mut at = HEADER_BYTES;
+    while at < bytes.len() {
+        let problem = match Record::decode(&bytes[at..]) {
+            Ok((Record::Batch { at: written }, _)) if written != at as u64 => "a batch begins at the wrong place",
+            Ok((record, frame_bytes)) => {
+                records.push((record, frame_bytes as u64));
+                at += frame_bytes;
+                continue;
+            }
+            Err(FrameError::KindUnknown(kind)) => {
+                return Err(JournalError::KindUnknown { path, offset: at as u64, kind });
+            }
+            Err(FrameError::Incomplete) => "a record is cut off",
+            Err(FrameError::Damaged) => "a checksum does not match",
+            Err(FrameError::Malformed) => "a record cannot be read",
+        };
+        if is_last && !is_followed_by_a_batch(&bytes, at) {
+            return Ok(Segment { header, records, end: at as u64, is_torn: true });
+        }
+        return Err(JournalError::Corrupt { path, offset: at as u64, what: problem });
+    }
+    Ok(Segment { header, records, end: at as u64, is_torn: false })
+}
+
+/// Whether a batch was written behind `at`: then everything before that batch was durable once.
+fn is_followed_by_a_batch(bytes: &[u8], at: usize) -> bool {
+    (at + 1..bytes.len()).any(|later| {
+        Record::may_be_batch(&bytes[later..])
+            && matches!(Record::decode(&bytes[later..]), Ok((Record::Batch { at: written }, _)) if written == later as u64)
+    })
+}

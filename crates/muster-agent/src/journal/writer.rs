@@ -1,0 +1,269 @@
+//! The journal's one writer: a thread that takes whatever waits, writes it in one piece, syncs once, and answers everybody.
+//!
+//! While one batch is being synced the next one forms. Nobody holds a lock over a write: the queue and the state are locked
+//! for moments only.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+
+use super::error::{AppendError, JournalError};
+use super::log::{Log, WriteError};
+use super::record::Record;
+use super::state::{State, StateCell};
+use crate::clock::Stamp;
+
+/// How often the room on the disk is looked at.
+const ROOM_CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// Weight of the latest sync in the moving average of their duration: one part in this many.
+const SYNC_AVERAGE_OVER: u64 = 8;
+
+/// Records that belong together, and who waits for them.
+pub(super) struct Order {
+    pub(super) records: Vec<Record>,
+    /// Refused when the disk is full, rather than kept until there is room.
+    pub(super) needs_room: bool,
+    pub(super) done: Option<oneshot::Sender<Result<u64, AppendError>>>,
+}
+
+impl Order {
+    fn answer(self, result: Result<u64, AppendError>) {
+        if let Some(done) = self.done {
+            // Nobody waits any more when the caller was cancelled; the records are durable all the same.
+            let _ = done.send(result);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    orders: Vec<Order>,
+    closed: bool,
+}
+
+/// What the writer shares with those who ask it to write and those who read.
+pub(super) struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    state: StateCell,
+    /// Offset of the latest durable report.
+    pub(super) head: watch::Sender<u64>,
+    /// There is no room for more work.
+    pub(super) is_full: watch::Sender<bool>,
+    /// The journal failed for good; the reason was logged.
+    pub(super) has_failed: AtomicBool,
+    sync_micros: AtomicU64,
+    free_bytes: AtomicU64,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while the lock was held ends the process in a release build; elsewhere the tests want to go on.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new(state: StateCell) -> Arc<Self> {
+        let head = state.lock().head();
+        Arc::new(Shared {
+            head: watch::Sender::new(head),
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            state,
+            is_full: watch::Sender::new(false),
+            has_failed: AtomicBool::new(false),
+            sync_micros: AtomicU64::new(0),
+            free_bytes: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn push(&self, order: Order) {
+        let mut queue = locked(&self.queue);
+        if queue.closed {
+            drop(queue);
+            return order.answer(Err(AppendError::Closed));
+        }
+        queue.orders.push(order);
+        drop(queue);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn close(&self) {
+        locked(&self.queue).closed = true;
+        self.wake.notify_one();
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// How long a write with its sync takes at present.
+    pub(super) fn sync_time(&self) -> Duration {
+        Duration::from_micros(self.sync_micros.load(Ordering::Relaxed))
+    }
+
+    /// Bytes that were free on the disk when it was last looked at.
+    pub(super) fn free_bytes(&self) -> u64 {
+        self.free_bytes.load(Ordering::Relaxed)
+    }
+
+    fn note_sync(&self, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let average = self.sync_micros.load(Ordering::Relaxed);
+        let average =
+            if average == 0 { took } else { average - average / SYNC_AVERAGE_OVER + took / SYNC_AVERAGE_OVER };
+        self.sync_micros.store(average, Ordering::Relaxed);
+    }
+
+    /// Waits for orders; `None` when the journal is closed and nothing is left. An empty list after `patience`.
+    fn take(&self, patience: Duration) -> Option<Vec<Order>> {
+        let queue = locked(&self.queue);
+        let (mut queue, _) = self
+            .wake
+            .wait_timeout_while(queue, patience, |queue| queue.orders.is_empty() && !queue.closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        if queue.orders.is_empty() && queue.closed { None } else { Some(std::mem::take(&mut queue.orders)) }
+    }
+}
+
+/// Writes until the journal is closed or fails.
+pub(super) struct Writer {
+    pub(super) log: Log,
+    pub(super) shared: Arc<Shared>,
+    /// Below this many free bytes no more work is taken.
+    pub(super) free_bytes_min: u64,
+    /// The latest write found no room, whatever the file system says of free bytes.
+    pub(super) found_no_room: bool,
+}
+
+impl Writer {
+    /// The thread's body.
+    pub(super) fn run(mut self) {
+        let mut waiting = Vec::new();
+        let mut room_checked: Option<Instant> = None;
+        while let Some(orders) = self.shared.take(ROOM_CHECK_EVERY) {
+            waiting.extend(orders);
+            if room_checked.is_none_or(|at| at.elapsed() >= ROOM_CHECK_EVERY) {
+                room_checked = Some(Instant::now());
+                self.check_room(waiting.is_empty());
+            }
+            if let Err(error) = self.write(&mut waiting) {
+                self.fail(&error, waiting);
+                return;
+            }
+        }
+    }
+
+    fn check_room(&mut self, nothing_waits: bool) {
+        if nothing_waits {
+            self.found_no_room = false;
+        }
+        match self.log.free_bytes() {
+            Ok(free) => {
+                self.shared.free_bytes.store(free, Ordering::Relaxed);
+                self.set_full(free < self.free_bytes_min || self.found_no_room);
+            }
+            Err(error) => tracing::warn!(%error, "cannot tell how much room the journal's disk has"),
+        }
+    }
+
+    fn set_full(&self, full: bool) {
+        let changed = self.shared.is_full.send_if_modified(|is_full| std::mem::replace(is_full, full) != full);
+        if changed && full {
+            let (dir, free_bytes_min) = (self.log.dir().display(), self.free_bytes_min);
+            tracing::error!(%dir, free_bytes_min, "the journal's disk is full: no more work is taken until there is room");
+        } else if changed {
+            tracing::info!("the journal's disk has room again");
+        }
+    }
+
+    /// Writes what waits. What finds no room stays in `waiting`.
+    fn write(&mut self, waiting: &mut Vec<Order>) -> Result<(), JournalError> {
+        if *self.shared.is_full.borrow() {
+            for order in waiting.extract_if(.., |order| order.needs_room) {
+                order.answer(Err(AppendError::Full));
+            }
+        }
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let (mut head, mut order_no) = {
+            let state = self.shared.state();
+            (state.head(), state.order())
+        };
+        let mut firsts = Vec::with_capacity(waiting.len());
+        for order in waiting.iter_mut() {
+            firsts.push(head + 1);
+            for record in &mut order.records {
+                match record {
+                    Record::Report(report) => {
+                        head += 1;
+                        report.offset = head;
+                    }
+                    Record::Accept(accept) => {
+                        order_no += 1;
+                        accept.order = order_no;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let began = Instant::now();
+        let homes = match self.log.append(waiting.iter().flat_map(|order| &order.records)) {
+            Ok(homes) => homes,
+            Err(WriteError::Failed(error)) => return Err(error),
+            Err(WriteError::Full) => {
+                self.found_no_room = true;
+                self.set_full(true);
+                return Ok(());
+            }
+        };
+        self.found_no_room = false;
+        self.shared.note_sync(began.elapsed());
+        let now = Stamp::now();
+        {
+            let mut state = self.shared.state();
+            let records = waiting.iter_mut().flat_map(|order| order.records.drain(..));
+            for (record, home) in records.zip(homes) {
+                state.apply(record, *home, now);
+            }
+        }
+        self.shared.head.send_if_modified(|shown| std::mem::replace(shown, head) != head);
+        for (order, first) in waiting.drain(..).zip(firsts) {
+            order.answer(Ok(first));
+        }
+        self.rotate()
+    }
+
+    fn rotate(&mut self) -> Result<(), JournalError> {
+        if !self.log.is_rotation_due() {
+            return Ok(());
+        }
+        match self.log.rotate(&self.shared.state) {
+            Ok(()) => Ok(()),
+            // The present segment goes on growing while there is no room for another.
+            Err(WriteError::Full) => {
+                self.found_no_room = true;
+                self.set_full(true);
+                Ok(())
+            }
+            Err(WriteError::Failed(error)) => Err(error),
+        }
+    }
+
+    fn fail(&self, error: &JournalError, waiting: Vec<Order>) {
+        tracing::error!(%error, "the journal cannot be written any more: the agent stops, and starts again from what is durable");
+        self.shared.has_failed.store(true, Ordering::Release);
+        let mut queue = locked(&self.shared.queue);
+        queue.closed = true;
+        let orders = std::mem::take(&mut queue.orders);
+        drop(queue);
+        for order in waiting.into_iter().chain(orders) {
+            order.answer(Err(AppendError::Closed));
+        }
+        // Wakes those who wait for the head, so that they see the failure.
+        self.shared.head.send_modify(|_| {});
+    }
+}

@@ -1,0 +1,7 @@
+//! Instruments: latencies, an open loop of calls, and what the system knows of a process.
+
+mod latency;
+mod pace;
+
+pub(crate) use latency::{Latencies, Quantiles};
+pub(crate) use pace::pace;

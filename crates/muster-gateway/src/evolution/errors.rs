@@ -120,9 +120,7 @@ fn row(status: StatusCode, text: &str) -> Option<(FailureReason, &'static str)> 
         (StatusCode::FORBIDDEN, text) if text.starts_with("This name \"") && text.ends_with("is already in use.") => {
             (FailureReason::InvalidRequest, "the instance exists already, or its removal is still under way")
         }
-        (StatusCode::NOT_FOUND, text) if about_an_instance(text, "instance does not exist") => {
-            (FailureReason::NotConnected, NO_INSTANCE)
-        }
+        (StatusCode::NOT_FOUND, text) if is_no_instance(text) => (FailureReason::NotConnected, NO_INSTANCE),
         // No route, so no handler: an older or newer product, or a wrong prefix in the address.
         (StatusCode::NOT_FOUND, text)
             if ["Cannot GET /", "Cannot POST /", "Cannot DELETE /"].iter().any(|s| text.starts_with(s)) =>
@@ -152,17 +150,38 @@ fn hidden(said: &Said) -> Option<(FailureReason, &'static str)> {
     }
 }
 
+/// The guard of every route about an instance says the one, the listing of instances the other.
+fn is_no_instance(text: &str) -> bool {
+    about_an_instance(text, "instance does not exist")
+        || text.starts_with("Instance \"") && text.ends_with("\" not found")
+}
+
 /// `The "bot-01" instance …`
 fn about_an_instance(text: &str, end: &str) -> bool {
     text.starts_with("The \"") && text.ends_with(end)
 }
 
-/// Texts of the validator that runs before every handler: its own begin with the checked object, and a field's description
-/// takes their place where the schema has one.
+/// Texts of the validator that runs before every handler: the name of a property and what is wrong with it, or the
+/// property's own description where the schema has one.
 fn is_schema_violation(text: &str) -> bool {
-    let own = ["instance requires ", "instance is ", "instance does not ", "instance."];
-    own.iter().any(|start| text.starts_with(start))
-        || (text.starts_with("The \"") && text.ends_with("cannot be empty"))
+    const WRONG: [&str; 10] = [
+        "requires property ",
+        "is not of type(s) ",
+        "is not of a type(s) ",
+        "is not one of enum values: ",
+        "is not exactly one from ",
+        "does not match pattern ",
+        "does not meet minimum length of ",
+        "does not meet maximum length of ",
+        "must be greater than or equal to ",
+        "must be less than or equal to ",
+    ];
+    // A name has no colon, so no text of an exception, which begins with its class, can look like one.
+    let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '[' | ']'));
+    let violation =
+        text.split_once(' ').is_some_and(|(name, rest)| is_name(name) && WRONG.iter().any(|w| rest.starts_with(w)));
+    violation
+        || (text.starts_with("The \"") && text.ends_with("\" cannot be empty"))
         || matches!(text, "Invalid format" | "Enter a value in milliseconds")
 }
 
@@ -182,7 +201,8 @@ fn is_not_loaded(text: &str) -> bool {
         .is_some_and(|method| METHODS.contains(&method))
 }
 
-/// The parts of an answer's body that say what went wrong. The product writes them in three shapes.
+/// The parts of an answer's body that say what went wrong. The product writes them in four shapes: its own, that of the
+/// licence, that of hidden errors, and that of the library's exceptions.
 #[derive(Debug, Default)]
 struct Said {
     texts: Vec<String>,
@@ -196,13 +216,12 @@ impl Said {
         let Ok(body) = serde_json::from_slice::<Value>(body) else {
             return Said::default();
         };
-        let message = body.pointer("/response/message").or_else(|| body.get("message")).unwrap_or(&Value::Null);
-        let items = match message {
-            Value::Array(items) => items.as_slice(),
-            one => std::slice::from_ref(one),
-        };
+        let message =
+            ["/response/message", "/message", "/output/payload/message"].iter().find_map(|path| body.pointer(path));
+        let mut items = Vec::new();
+        flatten(message.unwrap_or(&Value::Null), &mut items);
         Said {
-            texts: items.iter().filter_map(Value::as_str).map(|text| text.trim().to_owned()).collect(),
+            texts: items.iter().filter_map(|item| item.as_str()).map(|text| text.trim().to_owned()).collect(),
             code: body.get("code").and_then(Value::as_str).unwrap_or_default().to_owned(),
             not_on_network: items.iter().any(|item| item.get("exists") == Some(&Value::Bool(false))),
             hidden_error: body.get("error").is_some_and(|error| !matches!(error, Value::Null | Value::Bool(false))),
@@ -216,6 +235,14 @@ impl Said {
             Some(text) if !text.is_empty() => format!("HTTP {status}: {text}"),
             _ => format!("HTTP {status} without a text of the product"),
         }
+    }
+}
+
+/// The items of a list; some versions put the list into another one.
+fn flatten<'a>(value: &'a Value, items: &mut Vec<&'a Value>) {
+    match value {
+        Value::Array(inner) => inner.iter().for_each(|item| flatten(item, items)),
+        item => items.push(item),
     }
 }
 

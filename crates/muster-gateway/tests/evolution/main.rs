@@ -6,4 +6,5 @@ mod errors;
 mod exchanges;
 mod faults;
 mod replay;
+mod simulator;
 mod webhooks;

@@ -1,0 +1,173 @@
+//! Bots.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use muster_proto::v1;
+use serde::Serialize;
+
+use super::message::{StateCounts, state_counts};
+use super::{ago, id, labels, labels_text, time, when, word};
+use crate::screen::{Columns, Field, Look, Pairs, Tone};
+use crate::text;
+
+/// A bot as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of muster.v1.Bot")]
+pub struct BotView {
+    pub name: String,
+    pub gateway: String,
+    pub node: String,
+    pub address: String,
+    pub display_name: String,
+    pub labels: BTreeMap<String, String>,
+    pub stage: String,
+    pub stage_rule: String,
+    pub hold: Option<HoldView>,
+    pub connection: String,
+    pub connection_detail: String,
+    pub connection_time: Option<Timestamp>,
+    pub apply_error: String,
+    /// Messages per state; states without a message are left out.
+    pub message_counts: StateCounts,
+    pub create_time: Option<Timestamp>,
+    pub update_time: Option<Timestamp>,
+    pub etag: String,
+}
+
+/// A hold as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of muster.v1.Hold")]
+pub struct HoldView {
+    pub reason: String,
+    pub author: String,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+}
+
+impl From<v1::Bot> for BotView {
+    fn from(bot: v1::Bot) -> Self {
+        let stage = v1::Stage::try_from(bot.stage).ok().map(|stage| stage.as_str_name());
+        let connection = v1::Connection::try_from(bot.connection).ok().map(|connection| connection.as_str_name());
+        BotView {
+            name: bot.name,
+            gateway: bot.gateway,
+            node: bot.node,
+            address: bot.address,
+            display_name: bot.display_name,
+            labels: labels(bot.labels),
+            stage: word(stage, "STAGE_", bot.stage),
+            stage_rule: bot.stage_rule,
+            hold: bot.hold.map(|hold| HoldView {
+                reason: hold.reason,
+                author: hold.author,
+                since: time(hold.since),
+                until: time(hold.until),
+            }),
+            connection: word(connection, "CONNECTION_", bot.connection),
+            connection_detail: bot.connection_detail,
+            connection_time: time(bot.connection_time),
+            apply_error: bot.apply_error,
+            message_counts: state_counts(&bot.message_counts),
+            create_time: time(bot.create_time),
+            update_time: time(bot.update_time),
+            etag: bot.etag,
+        }
+    }
+}
+
+impl BotView {
+    fn connection_tone(&self) -> Tone {
+        match self.connection.as_str() {
+            "CONNECTED" => Tone::Good,
+            "LINKING" | "UNLINKED" => Tone::Busy,
+            _ => Tone::Bad,
+        }
+    }
+
+    fn stage_tone(&self) -> Tone {
+        match self.stage.as_str() {
+            "ACTIVE" | "READY" => Tone::Good,
+            "RESTRICTED" | "BANNED" => Tone::Bad,
+            "RETIRED" => Tone::Faint,
+            _ => Tone::Busy,
+        }
+    }
+
+    fn count(&self, states: &[&str]) -> u64 {
+        states.iter().filter_map(|state| self.message_counts.get(*state)).sum()
+    }
+
+    /// What an operator should know about it, the most urgent first.
+    fn remark(&self, look: &Look) -> (String, Tone) {
+        if !self.apply_error.is_empty() {
+            return (self.apply_error.clone(), Tone::Bad);
+        }
+        if let Some(hold) = &self.hold {
+            let until = hold.until.map(|until| format!(" until {}", text::absolute(until, &look.zone, false)));
+            return (format!("held{}: {}", until.unwrap_or_default(), hold.reason), Tone::Busy);
+        }
+        let tone = if self.connection == "CONNECTED" { Tone::Faint } else { Tone::Plain };
+        (self.connection_detail.clone(), tone)
+    }
+}
+
+/// Bots as a table.
+pub fn table(bots: &[BotView], look: &Look) -> String {
+    let headings = ["BOT", "NODE", "ADDRESS", "STAGE", "CONNECTION", "SINCE", "WAITING", "SENT", "FAILED", "REMARK"];
+    let mut columns = Columns::new(&headings, look);
+    for bot in bots {
+        let (remark, remark_tone) = bot.remark(look);
+        columns.row([
+            id(&bot.name).into(),
+            id(&bot.node).into(),
+            if bot.address.is_empty() { "-".into() } else { look.address(&bot.address).into() },
+            Field::toned(&*bot.stage, bot.stage_tone()),
+            Field::toned(&*bot.connection, bot.connection_tone()),
+            ago(bot.connection_time, look).into(),
+            Field::right(text::count(bot.count(&["WAITING", "DISPATCHED"]))),
+            Field::right(text::count(bot.count(&["SENT", "DELIVERED", "READ"]))),
+            Field::right(text::count(bot.count(&["FAILED", "EXPIRED", "UNCERTAIN"]))),
+            Field::toned(remark, remark_tone),
+        ]);
+    }
+    columns.render()
+}
+
+/// One bot in full.
+pub fn page(bot: &BotView, look: &Look) -> String {
+    let address = if bot.address.is_empty() { String::new() } else { look.address(&bot.address) };
+    let hold = bot.hold.as_ref().map(|hold| {
+        let by = if hold.author.is_empty() { String::new() } else { format!(", by {}", hold.author) };
+        let until = match hold.until {
+            Some(until) => format!("until {}", when(Some(until), look)),
+            None => "until it is resumed".to_owned(),
+        };
+        Tone::Busy.paint(&format!("{} (since {}{by}, {until})", hold.reason, when(hold.since, look)), look)
+    });
+    let counts: Vec<String> = bot
+        .message_counts
+        .iter()
+        .map(|(state, count)| format!("{} {}", text::count(*count), state.to_lowercase()))
+        .collect();
+    let stage = bot.stage_tone().paint(&bot.stage, look);
+    let stage = if bot.stage_rule.is_empty() { stage } else { format!("{stage} (by rule {})", bot.stage_rule) };
+    let mut pairs = Pairs::default();
+    pairs
+        .add("bot", id(&bot.name))
+        .add("display name", &*bot.display_name)
+        .add("address", address)
+        .add("gateway", id(&bot.gateway))
+        .add("node", id(&bot.node))
+        .add("labels", labels_text(&bot.labels))
+        .add("stage", stage)
+        .add("hold", hold.unwrap_or_default())
+        .add("connection", bot.connection_tone().paint(&bot.connection, look))
+        .add("since", when(bot.connection_time, look))
+        .add("detail", &*bot.connection_detail)
+        .add("problem", Tone::Bad.paint(&bot.apply_error, look))
+        .add("messages", counts.join(", "))
+        .add("declared", when(bot.create_time, look))
+        .add("changed", when(bot.update_time, look));
+    pairs.render()
+}

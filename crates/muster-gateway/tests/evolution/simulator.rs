@@ -157,7 +157,7 @@ impl Bench {
     async fn accepted(&self) -> Vec<Accepted> {
         let lines = self.admin.ledger().await.unwrap();
         let accepted = lines.into_iter().filter_map(|line| match line.entry.event {
-            LedgerEvent::Accepted(accepted) => Some(accepted),
+            LedgerEvent::Accepted(accepted) => Some(Accepted::clone(&accepted)),
             _ => None,
         });
         accepted.collect()

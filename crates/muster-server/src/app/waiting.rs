@@ -1,0 +1,143 @@
+//! Why a message waits: the gate's answer, in words for people.
+
+use muster_domain::bot::Bot;
+use muster_domain::gate::{self, BotFacts, Decision, MessageFacts, RefuseReason, WaitReason};
+use muster_domain::message::{Message, MessageState, Parked};
+use muster_domain::node::Node;
+use muster_domain::{TenantId, Timestamp};
+
+use super::App;
+use super::error::Result;
+use super::{bots, nodes};
+
+/// Why a message waits, since when, and until when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// For callers who branch.
+    pub(crate) reason: WaitReason,
+    /// For people.
+    pub(crate) explanation: String,
+    /// Since when, as far as it is known.
+    pub(crate) since: Option<Timestamp>,
+    /// When it is looked at again; `None` when an event ends the wait.
+    pub(crate) until: Option<Timestamp>,
+}
+
+/// Why a message waits; `None` for one that does not.
+pub(crate) async fn explain(app: &App, tenant: &TenantId, message: &Message) -> Result<Option<Waiting>> {
+    if message.state != MessageState::Waiting {
+        return Ok(None);
+    }
+    if let Some(parked) = &message.parked {
+        return Ok(Some(of_parked(message, parked)));
+    }
+    let bot = bots::get(app, tenant, &message.bot).await?;
+    let node = nodes::get(app, tenant, &bot.node).await?;
+    if let Some(waiting) = of_gate(message, &bot, &node, Timestamp::now()) {
+        return Ok(Some(waiting));
+    }
+    let ahead = app.store.message_queue_ahead(tenant, message.id).await?;
+    Ok(Some(queued(message, &bot, ahead)))
+}
+
+/// A message that waits for a time of its own.
+fn of_parked(message: &Message, parked: &Parked) -> Waiting {
+    let Parked { reason, since, until } = *parked;
+    let bot = message.bot.resource_name();
+    let until_text = until.strftime("%Y-%m-%d %H:%M:%S UTC");
+    let explanation = match reason {
+        WaitReason::NotBefore => format!("The client asked for it to leave not before {until_text}."),
+        WaitReason::RetryBackoff => {
+            let why =
+                message.failure.as_ref().map_or_else(|| "it was refused".to_owned(), |failure| failure.to_string());
+            format!("Attempt {} was not sent ({why}); the next one comes at {until_text}.", message.attempt_no)
+        }
+        WaitReason::ChainBlocked => format!(
+            "An earlier message of {bot} to the same recipient has to leave first; it is tried again at {until_text}."
+        ),
+        WaitReason::BotHeld
+        | WaitReason::BotStage
+        | WaitReason::BotNotConnected
+        | WaitReason::NodeOffline
+        | WaitReason::Queued => format!("It waits for {bot} until {until_text}."),
+    };
+    Waiting { reason, explanation, since: Some(since), until: Some(until) }
+}
+
+/// What the gate says now; `None` if it would let the message leave.
+fn of_gate(message: &Message, bot: &Bot, node: &Node, now: Timestamp) -> Option<Waiting> {
+    let bot_facts =
+        BotFacts { stage: bot.stage, hold: bot.hold.as_ref(), connection: bot.connection, node_online: node.online };
+    let message_facts = MessageFacts {
+        expire_time: message.expire_time,
+        not_before: message.not_before,
+        retry_time: None,
+        chain_until: None,
+    };
+    let name = bot.spec.id.resource_name();
+    match gate::decide(&bot_facts, &message_facts, now) {
+        Decision::Admit => None,
+        Decision::Refuse { reason } => {
+            let why = match reason {
+                RefuseReason::Expired => "Its validity ended".to_owned(),
+                RefuseReason::BotRetired => format!("{name} is out of service for good"),
+                RefuseReason::BotBanned => format!("The network banned {name}"),
+            };
+            let explanation = format!("{why}; the message reaches its final state in a moment.");
+            Some(Waiting { reason: WaitReason::Queued, explanation, since: None, until: None })
+        }
+        Decision::Wait { reason, until } => {
+            let (explanation, since) = of_wait(reason, bot, node);
+            Some(Waiting { reason, explanation, since, until })
+        }
+    }
+}
+
+fn of_wait(reason: WaitReason, bot: &Bot, node: &Node) -> (String, Option<Timestamp>) {
+    let name = bot.spec.id.resource_name();
+    match reason {
+        WaitReason::BotHeld => {
+            let Some(hold) = &bot.hold else { return (format!("{name} is held."), None) };
+            let author = if hold.author.is_empty() { String::new() } else { format!(" by {}", hold.author) };
+            let end = match hold.until {
+                Some(until) => format!("the hold ends at {}", until.strftime("%Y-%m-%d %H:%M:%S UTC")),
+                None => format!("resume it with `muster bot resume {}`", bot.spec.id),
+            };
+            (format!("{name} is held{author}: {}; {end}.", hold.reason), Some(hold.since))
+        }
+        WaitReason::BotStage => {
+            let stage = bot.stage;
+            (format!("{name} is {stage} ({}); a bot in this stage does not send.", bot.stage_rule), None)
+        }
+        WaitReason::BotNotConnected => {
+            let detail = match bot.connection_detail.as_str() {
+                "" => String::new(),
+                detail => format!(" ({detail})"),
+            };
+            let connection = bot.connection;
+            (
+                format!("The login of {name} at {} is {connection}{detail}.", bot.spec.gateway.resource_name()),
+                bot.connection_time,
+            )
+        }
+        WaitReason::NodeOffline => {
+            let text =
+                format!("The agent of {} has no session, so nothing reaches {name}.", node.spec.id.resource_name());
+            (text, node.online_time)
+        }
+        WaitReason::NotBefore | WaitReason::RetryBackoff | WaitReason::ChainBlocked | WaitReason::Queued => {
+            (format!("Its time has not come; {name} takes it up again then."), None)
+        }
+    }
+}
+
+fn queued(message: &Message, bot: &Bot, ahead: u64) -> Waiting {
+    let name = bot.spec.id.resource_name();
+    let explanation = match ahead {
+        0 => format!("It is the next one of {name}, and leaves as soon as the agent takes more."),
+        1 => format!("One message of {name} leaves before it."),
+        ahead => format!("{ahead} messages of {name} leave before it."),
+    };
+    let since = Some(message.id.accept_time());
+    Waiting { reason: WaitReason::Queued, explanation, since, until: None }
+}

@@ -1,0 +1,281 @@
+//! `muster.v1.MessageService`.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, poll};
+use muster_domain::limits::MESSAGES_PER_FRAME_MAX;
+use muster_domain::{BotId, MessageId, Violation};
+use muster_proto::convert::v1::message::{self as convert, View};
+use muster_proto::convert::v1::{bot, fingerprint, spellings, time};
+use muster_proto::v1 as wire;
+use muster_proto::v1::message_service_server::MessageService;
+use muster_proto::v1::{
+    CancelMessageRequest, CancelMessageResponse, CountMessagesRequest, CountMessagesResponse, GetMessageRequest,
+    GetMessageResponse, ListMessagesRequest, ListMessagesResponse, SendMessageRequest, SendMessageResponse,
+    SendMessagesRequest, SendMessagesResponse, TraceMessageRequest, TraceMessageResponse, WatchMessagesRequest,
+    WatchMessagesResponse,
+};
+use muster_store::{AttemptRecord, Changes, MessageFilter};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::page::Page;
+use super::{Answers, keep, status};
+use crate::app::error::{Error, Result as AppResult};
+use crate::app::messages::Accepted;
+use crate::app::waiting::Waiting;
+use crate::app::watch::{self, Start};
+use crate::app::{App, bots, messages, tenancy};
+
+/// Frames of one streamed send whose commits are under way together. The next frame is read while the last one commits;
+/// more would only make the answers later.
+const FRAMES_UNDER_WAY: usize = 4;
+
+pub(super) struct Messages(pub(super) Arc<App>);
+
+#[tonic::async_trait]
+impl MessageService for Messages {
+    type SendMessagesStream = Answers<SendMessagesResponse>;
+    type WatchMessagesStream = Answers<WatchMessagesResponse>;
+
+    async fn send_message(
+        &self,
+        request: Request<SendMessageRequest>,
+    ) -> Result<Response<SendMessageResponse>, Status> {
+        let asked = request.into_inner().message;
+        let reply_to = asked.as_ref().map(|message| message.reply_to.clone()).unwrap_or_default();
+        let sent = messages::send(&self.0, &tenancy::of_caller(), convert::draft(asked)).await;
+        let (message, Accepted { id: _, replayed }) = sent.map_err(|error| error.below("message"))?;
+        let message = wire::Message { reply_to, ..convert::write(message, View::Full) };
+        Ok(Response::new(SendMessageResponse { message: Some(message), replayed }))
+    }
+
+    async fn send_messages(
+        &self,
+        request: Request<Streaming<SendMessagesRequest>>,
+    ) -> Result<Response<Self::SendMessagesStream>, Status> {
+        let frames = request.into_inner();
+        Ok(Response::new(accept_frames(Arc::clone(&self.0), frames).boxed()))
+    }
+
+    async fn get_message(&self, request: Request<GetMessageRequest>) -> Result<Response<GetMessageResponse>, Status> {
+        let id = name(&request.get_ref().name)?;
+        let (message, waiting) = messages::get_explained(&self.0, &tenancy::of_caller(), id).await?;
+        Ok(Response::new(GetMessageResponse { message: Some(explained(message, waiting)) }))
+    }
+
+    async fn list_messages(
+        &self,
+        request: Request<ListMessagesRequest>,
+    ) -> Result<Response<ListMessagesResponse>, Status> {
+        let ListMessagesRequest { page_size, page_token, filter } = request.into_inner();
+        let filter = filter.unwrap_or_default();
+        let check = fingerprint::of("ListMessages", &filter);
+        let page = Page::read(page_size, &page_token, check, |id| MessageId::from_resource_name(id).ok());
+        let filter = self.filter(filter).await?;
+        let page = page.map_err(Error::from)?;
+        let mut rows = messages::list(&self.0, &tenancy::of_caller(), &filter, page.after, page.limit()).await?;
+        let next_page_token = page.cut(&mut rows, |message| message.id.to_string());
+        let messages = rows.into_iter().map(|message| convert::write(message, View::WithoutContent)).collect();
+        Ok(Response::new(ListMessagesResponse { messages, next_page_token }))
+    }
+
+    async fn cancel_message(
+        &self,
+        request: Request<CancelMessageRequest>,
+    ) -> Result<Response<CancelMessageResponse>, Status> {
+        let id = name(&request.get_ref().name)?;
+        let message = messages::cancel(&self.0, &tenancy::of_caller(), id).await?;
+        Ok(Response::new(CancelMessageResponse { message: Some(convert::write(message, View::Full)) }))
+    }
+
+    async fn watch_messages(
+        &self,
+        request: Request<WatchMessagesRequest>,
+    ) -> Result<Response<Self::WatchMessagesStream>, Status> {
+        let WatchMessagesRequest { cursor, bot } = request.into_inner();
+        let start = match cursor.as_str() {
+            "" => Start::Now,
+            "0" => Start::Oldest,
+            text => Start::After(text.parse().map_err(|_| {
+                Error::from(Violation::new("cursor", "must be empty, \"0\", or the cursor of an earlier answer"))
+            })?),
+        };
+        let bot = optional_bot(&bot).map_err(|violation| Error::from(violation.below("bot")))?;
+        let pages = watch::messages(Arc::clone(&self.0), tenancy::of_caller(), start, bot).await?;
+        let answers = pages.map_ok(|Changes { changes, cursor }| WatchMessagesResponse {
+            changes: changes
+                .iter()
+                .map(|change| convert::write_change(change.message_id, &change.bot, change.state, change.time))
+                .collect(),
+            cursor: cursor.to_string(),
+        });
+        Ok(Response::new(answers.map_err(Status::from).boxed()))
+    }
+
+    async fn trace_message(
+        &self,
+        request: Request<TraceMessageRequest>,
+    ) -> Result<Response<TraceMessageResponse>, Status> {
+        let id = name(&request.get_ref().name)?;
+        let (message, waiting, attempts) = messages::trace(&self.0, &tenancy::of_caller(), id).await?;
+        let attempts = attempts
+            .into_iter()
+            .map(|record| match record {
+                AttemptRecord::Tried(attempt) => convert::write_attempt(attempt, true),
+                AttemptRecord::NotReceived(attempt) => convert::write_attempt(attempt, false),
+            })
+            .collect();
+        Ok(Response::new(TraceMessageResponse { message: Some(explained(message, waiting)), attempts }))
+    }
+
+    async fn count_messages(
+        &self,
+        request: Request<CountMessagesRequest>,
+    ) -> Result<Response<CountMessagesResponse>, Status> {
+        let bot = optional_bot(&request.get_ref().bot).map_err(|violation| Error::from(violation.below("bot")))?;
+        let counts = bots::message_counts(&self.0, &tenancy::of_caller(), bot.as_ref()).await?;
+        Ok(Response::new(CountMessagesResponse { counts: bot::write_counts(&counts) }))
+    }
+}
+
+impl Messages {
+    async fn filter(&self, filter: wire::MessageFilter) -> AppResult<MessageFilter> {
+        let wire::MessageFilter { bot, states, recipient, accepted_from, accepted_until } = filter;
+        let mut found = Vec::new();
+        let bot = keep(&mut found, "filter.bot", optional_bot(&bot)).flatten();
+        let states =
+            states.into_iter().filter_map(|value| keep(&mut found, "filter.states", convert::state(value))).collect();
+        let accepted_from =
+            keep(&mut found, "filter.accepted_from", accepted_from.map(time::timestamp).transpose()).flatten();
+        let accepted_until =
+            keep(&mut found, "filter.accepted_until", accepted_until.map(time::timestamp).transpose()).flatten();
+        let network = match &bot {
+            Some(bot) => Some(bots::get(&self.0, &tenancy::of_caller(), bot).await?.network),
+            None => None,
+        };
+        let recipients = if recipient.is_empty() { Vec::new() } else { spellings(&recipient, network) };
+        if !recipient.is_empty() && recipients.is_empty() {
+            found.push(Violation::new("filter.recipient", "must be an address of the bot's network"));
+        }
+        if !found.is_empty() {
+            return Err(found.into());
+        }
+        Ok(MessageFilter { bot, states, recipients, accepted_from, accepted_until })
+    }
+}
+
+fn name(text: &str) -> Result<MessageId, Error> {
+    MessageId::from_resource_name(text).map_err(|violation| violation.below("name").into())
+}
+
+fn optional_bot(text: &str) -> Result<Option<BotId>, Violation> {
+    if text.is_empty() { Ok(None) } else { BotId::from_resource_name(text).map(Some) }
+}
+
+fn explained(message: muster_domain::message::Message, waiting: Option<Waiting>) -> wire::Message {
+    let waiting = waiting.map(|Waiting { reason, explanation, since, until }| wire::Waiting {
+        reason: reason.as_str().to_owned(),
+        explanation,
+        since: since.map(time::write_timestamp),
+        until: until.map(time::write_timestamp),
+    });
+    wire::Message { waiting, ..convert::write(message, View::Full) }
+}
+
+// ---- the streamed send ---------------------------------------------------------------------------------------------
+
+/// A frame whose commit is under way.
+type Committing = BoxFuture<'static, Result<SendMessagesResponse, Status>>;
+
+struct Frames<S> {
+    app: Arc<App>,
+    frames: S,
+    committing: FuturesOrdered<Committing>,
+    /// No frame follows.
+    ended: bool,
+}
+
+/// Accepts frame after frame. The answers come in the order of the frames, and so do the commits.
+fn accept_frames<S>(app: Arc<App>, frames: S) -> impl Stream<Item = Result<SendMessagesResponse, Status>> + Send
+where
+    S: Stream<Item = Result<SendMessagesRequest, Status>> + Unpin + Send + 'static,
+{
+    let state = Frames { app, frames, committing: FuturesOrdered::new(), ended: false };
+    futures::stream::unfold(state, |mut state| async move {
+        loop {
+            tokio::select! {
+                biased;
+                Some(answer) = state.committing.next() => {
+                    // After an error nothing follows: the call is over.
+                    if answer.is_err() {
+                        state.ended = true;
+                        state.committing = FuturesOrdered::new();
+                    }
+                    return Some((answer, state));
+                }
+                frame = state.frames.next(), if !state.ended && state.committing.len() < FRAMES_UNDER_WAY => {
+                    state.take(frame).await;
+                }
+                else => return None,
+            }
+        }
+    })
+}
+
+impl<S> Frames<S> {
+    /// Reads and checks a frame, and hands it to the store before the next one is read: that keeps the order.
+    async fn take(&mut self, frame: Option<Result<SendMessagesRequest, Status>>) {
+        let committing = match frame {
+            None => {
+                self.ended = true;
+                return;
+            }
+            Some(Err(status)) => Err(status),
+            Some(Ok(frame)) => begin(&self.app, frame).await.map_err(Status::from),
+        };
+        self.ended |= committing.is_err();
+        self.committing.push_back(committing.unwrap_or_else(|status| std::future::ready(Err(status)).boxed()));
+    }
+}
+
+async fn begin(app: &Arc<App>, frame: SendMessagesRequest) -> AppResult<Committing> {
+    let count = frame.messages.len();
+    if count == 0 || count > MESSAGES_PER_FRAME_MAX {
+        let text = format!("must have 1 to {MESSAGES_PER_FRAME_MAX} messages a frame, has {count}");
+        return Err(Violation::new("messages", text).into());
+    }
+    let drafts = frame.messages.into_iter().map(|message| convert::draft(Some(message)));
+    let batch = messages::prepare(app, &tenancy::of_caller(), drafts).await?;
+    let app = Arc::clone(app);
+    let mut committing = async move {
+        let answers = batch.accept(&app).await?;
+        Ok(SendMessagesResponse { results: answers.into_iter().map(result).collect() })
+    }
+    .boxed();
+    // The first poll hands the batch to the store's queue.
+    Ok(match poll!(&mut committing) {
+        std::task::Poll::Ready(answer) => std::future::ready(answer).boxed(),
+        std::task::Poll::Pending => committing,
+    })
+}
+
+fn result(answer: AppResult<Accepted>) -> wire::SendResult {
+    use wire::send_result::Result::{Name, Refusal};
+    let (result, replayed) = match answer {
+        Ok(Accepted { id, replayed }) => (Name(id.resource_name()), replayed),
+        Err(error) => (Refusal(refusal(error)), false),
+    };
+    wire::SendResult { result: Some(result), replayed }
+}
+
+fn refusal(error: Error) -> wire::SendRefusal {
+    let Error { reason, message, resource: _, violations, retry_after: _ } = error;
+    let field_violations = violations
+        .into_iter()
+        .map(|Violation { field, description }| wire::FieldViolation { field, description })
+        .collect();
+    let code = status::code(reason.kind()) as i32;
+    wire::SendRefusal { code, reason: reason.as_str().to_owned(), message, field_violations }
+}

@@ -1,0 +1,77 @@
+//! `muster.v1.NodeService`.
+
+use std::sync::Arc;
+
+use muster_domain::NodeId;
+use muster_proto::convert::v1::{etag, fingerprint, node};
+use muster_proto::v1::node_service_server::NodeService;
+use muster_proto::v1::{
+    CreateNodeRequest, CreateNodeResponse, DeleteNodeRequest, DeleteNodeResponse, GetNodeRequest, GetNodeResponse,
+    ListNodesRequest, ListNodesResponse, UpdateNodeRequest, UpdateNodeResponse,
+};
+use tonic::{Request, Response, Status};
+
+use super::page::Page;
+use super::request_key;
+use crate::app::error::Error;
+use crate::app::{App, nodes, tenancy};
+
+pub(super) struct Nodes(pub(super) Arc<App>);
+
+#[tonic::async_trait]
+impl NodeService for Nodes {
+    async fn create_node(&self, request: Request<CreateNodeRequest>) -> Result<Response<CreateNodeResponse>, Status> {
+        let CreateNodeRequest { node_id, node, request_id } = request.into_inner();
+        let node = node.unwrap_or_default();
+        let key =
+            request_key(&request_id, || labelled(&format!("CreateNode/{node_id}"), &node)).map_err(Error::from)?;
+        let id = NodeId::new(&node_id).map_err(|violation| violation.below("node_id"));
+        let spec = node::declared(id, node, "node").map_err(Error::from)?;
+        let node = nodes::create(&self.0, &tenancy::of_caller(), spec, key).await?;
+        Ok(Response::new(CreateNodeResponse { node: Some(node::write(&node)) }))
+    }
+
+    async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<GetNodeResponse>, Status> {
+        let id = name(&request.get_ref().name)?;
+        let node = nodes::get(&self.0, &tenancy::of_caller(), &id).await?;
+        Ok(Response::new(GetNodeResponse { node: Some(node::write(&node)) }))
+    }
+
+    async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
+        let ListNodesRequest { page_size, page_token } = request.into_inner();
+        let check = fingerprint::of("ListNodes", &ListNodesRequest::default());
+        let page = Page::read(page_size, &page_token, check, |id| NodeId::new(id).ok()).map_err(Error::from)?;
+        let mut rows = nodes::list(&self.0, &tenancy::of_caller(), page.after.as_ref(), page.limit()).await?;
+        let next_page_token = page.cut(&mut rows, |node| node.spec.id.to_string());
+        let nodes = rows.iter().map(node::write).collect();
+        Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
+    }
+
+    async fn update_node(&self, request: Request<UpdateNodeRequest>) -> Result<Response<UpdateNodeResponse>, Status> {
+        let UpdateNodeRequest { node, update_mask, request_id } = request.into_inner();
+        let paths = update_mask.clone().unwrap_or_default().paths.join(",");
+        let call = || labelled(&format!("UpdateNode/{paths}"), &node.clone().unwrap_or_default());
+        let key = request_key(&request_id, call).map_err(Error::from)?;
+        let update = node::update(node, update_mask).map_err(Error::from)?;
+        let node = nodes::update(&self.0, &tenancy::of_caller(), &update, key).await?;
+        Ok(Response::new(UpdateNodeResponse { node: Some(node::write(&node)) }))
+    }
+
+    async fn delete_node(&self, request: Request<DeleteNodeRequest>) -> Result<Response<DeleteNodeResponse>, Status> {
+        let id = name(&request.get_ref().name)?;
+        let generation = etag::read(&request.get_ref().etag).map_err(Error::from)?;
+        nodes::delete(&self.0, &tenancy::of_caller(), id, generation).await?;
+        Ok(Response::new(DeleteNodeResponse {}))
+    }
+}
+
+fn name(text: &str) -> Result<NodeId, Error> {
+    NodeId::from_resource_name(text).map_err(|violation| violation.below("name").into())
+}
+
+/// The fingerprint of a call that carries a node.
+fn labelled(call: &str, node: &muster_proto::v1::Node) -> [u8; 16] {
+    let mut node = node.clone();
+    let labels = std::mem::take(&mut node.labels).into_iter().collect();
+    fingerprint::with_labels(call, &node, &labels)
+}

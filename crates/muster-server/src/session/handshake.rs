@@ -1,0 +1,165 @@
+//! The first frames of a session: who the agent is, whether it may have its node now, and where both stand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use muster_domain::limits::FRAME_BYTES_MAX;
+use muster_domain::{NodeId, Violation};
+use muster_proto::agent_v1 as wire;
+use muster_proto::agent_v1::agent_frame::Body;
+use muster_store::{Held, SessionOpen, SessionOpened};
+use tonic::Status;
+
+use super::Context;
+use super::ending::Ending;
+use super::registry::Handle;
+use crate::app::tenancy;
+
+/// The revision of the protocol that this server speaks.
+pub(super) const PROTOCOL: u32 = 1;
+
+/// What this server can do beyond the base of the protocol. Both sides have to list what must not be ignored.
+const CAPABILITIES: [&str; 0] = [];
+
+/// How long an agent may take to say Hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Least size of a frame that an agent must be able to read: an attempt with the longest text fits several times.
+const RECEIVE_BYTES_MIN: usize = 64 * 1024;
+
+/// Characters of an agent's build that are kept.
+const VERSION_CHARS_MAX: usize = 64;
+
+/// A session that was opened, and what the agent said.
+pub(super) struct Opening {
+    pub(super) handle: Arc<Handle>,
+    pub(super) opened: SessionOpened,
+    pub(super) welcome: wire::Welcome,
+    pub(super) credit: wire::Credit,
+    pub(super) desired_version: u64,
+    pub(super) receive_bytes_max: usize,
+}
+
+/// What an agent says of itself, checked.
+struct Hello {
+    node: NodeId,
+    agent_version: String,
+    capabilities: Vec<String>,
+    journal_id: [u8; 16],
+    journal_opening: u64,
+    process_id: [u8; 16],
+    report_head: u64,
+    held: Vec<Held>,
+    desired_version: u64,
+    credit: wire::Credit,
+    receive_bytes_max: usize,
+}
+
+/// Leads the handshake. `Err(None)` when the agent went away.
+pub(super) async fn open<S>(context: &Context, frames: &mut S) -> Result<Opening, Option<Ending>>
+where
+    S: Stream<Item = Result<wire::AgentFrame, Status>> + Unpin,
+{
+    let hello = match tokio::time::timeout(HELLO_TIMEOUT, frames.next()).await {
+        Ok(Some(Ok(wire::AgentFrame { seq: 1, body: Some(Body::Hello(hello)), .. }))) => check(hello)?,
+        Ok(Some(Ok(_))) => {
+            return Err(Some(Ending::protocol_fault("the first frame must be Hello, with the number 1")));
+        }
+        Ok(Some(Err(_)) | None) => return Err(None),
+        Err(_) => {
+            let message = format!("no Hello within {} s", HELLO_TIMEOUT.as_secs());
+            return Err(Some(Ending::stalled(message)));
+        }
+    };
+    let tenant = tenancy::of_agent();
+    let Ok(_turn) = tokio::time::timeout(HELLO_TIMEOUT, context.sessions.admit(&hello.node)).await else {
+        return Err(Some(Ending::busy()));
+    };
+    let grace = 2 * context.heartbeat_interval;
+    if let Some(present) = context.sessions.get(&tenant, &hello.node)
+        && present.journal_id != hello.journal_id
+        && present.silent_for() < grace
+    {
+        tracing::warn!(node.id = %hello.node, "two agents claim one node");
+        return Err(Some(Ending::duplicate_identity(&hello.node)));
+    }
+    let Hello { node, journal_id, credit, desired_version, receive_bytes_max, .. } = &hello;
+    let (node, journal_id, credit) = (node.clone(), *journal_id, *credit);
+    let (desired_version, receive_bytes_max) = (*desired_version, *receive_bytes_max);
+    let capabilities = hello.capabilities.iter().filter(|theirs| CAPABILITIES.contains(&theirs.as_str()));
+    let capabilities = capabilities.cloned().collect();
+    let open = SessionOpen {
+        tenant,
+        node: hello.node,
+        agent_version: hello.agent_version,
+        journal_id,
+        journal_opening: hello.journal_opening,
+        process_id: hello.process_id,
+        report_head: hello.report_head,
+        held: hello.held,
+    };
+    let mut opened = context.store.session_open(open).await.map_err(|error| Some(Ending::of_store(&error, &node)))?;
+    let welcome = wire::Welcome {
+        protocol: PROTOCOL,
+        epoch: opened.session.epoch.0,
+        capabilities,
+        heartbeat_interval_ms: millis(context.heartbeat_interval),
+        stall_timeout_ms: millis(context.stall_timeout),
+        report_committed: opened.report_committed,
+        drop: std::mem::take(&mut opened.drop).into_iter().map(Into::into).collect(),
+        receive_bytes_max: FRAME_BYTES_MAX as u32,
+    };
+    let handle = Handle::new(opened.session.clone(), journal_id);
+    context.sessions.put(Arc::clone(&handle));
+    Ok(Opening { handle, opened, welcome, credit, desired_version, receive_bytes_max })
+}
+
+fn check(hello: wire::Hello) -> Result<Hello, Option<Ending>> {
+    let (min, max) = (hello.protocol_min, hello.protocol_max);
+    if !(min..=max).contains(&PROTOCOL) {
+        return Err(Some(Ending::protocol_unsupported(min, max, PROTOCOL)));
+    }
+    read(hello).map_err(|violation| Some(Ending::bad_hello(&violation)))
+}
+
+fn read(hello: wire::Hello) -> Result<Hello, Violation> {
+    let id = |field: &str, bytes: &[u8]| -> Result<[u8; 16], Violation> {
+        bytes.try_into().map_err(|_| Violation::new(field, format!("must have 16 bytes, has {}", bytes.len())))
+    };
+    let held = hello
+        .held
+        .into_iter()
+        .enumerate()
+        .map(|(i, held)| {
+            let attempt = held.attempt.ok_or_else(|| Violation::new(format!("held[{i}].attempt"), "must be set"))?;
+            let attempt =
+                attempt.try_into().map_err(|violation: Violation| violation.below(&format!("held[{i}].attempt")))?;
+            Ok(Held { attempt, started: held.started })
+        })
+        .collect::<Result<_, Violation>>()?;
+    let receive_bytes_max = match hello.receive_bytes_max as usize {
+        0 => FRAME_BYTES_MAX,
+        bytes if bytes < RECEIVE_BYTES_MIN => {
+            return Err(Violation::new("receive_bytes_max", format!("must be at least {RECEIVE_BYTES_MIN}")));
+        }
+        bytes => bytes.min(FRAME_BYTES_MAX),
+    };
+    Ok(Hello {
+        node: NodeId::from_resource_name(&hello.node).map_err(|violation| violation.below("node"))?,
+        agent_version: hello.agent_version.chars().filter(|c| !c.is_control()).take(VERSION_CHARS_MAX).collect(),
+        capabilities: hello.capabilities,
+        journal_id: id("journal_id", &hello.journal_id)?,
+        journal_opening: hello.journal_opening,
+        process_id: id("process_id", &hello.process_id)?,
+        report_head: hello.report_head,
+        held,
+        desired_version: hello.desired_version,
+        credit: hello.credit.unwrap_or_default(),
+        receive_bytes_max,
+    })
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,31 @@
+//! Holds that end by themselves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_store::{Store, StoreError, WakeResult};
+
+use super::Task;
+use crate::session::Sessions;
+
+/// The task looks at least this often.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// Ends holds whose time has come, and tells the sessions: their bots have work, and may send again.
+pub(crate) struct Holds {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) sessions: Arc<Sessions>,
+}
+
+impl Task for Holds {
+    const NAME: &'static str = "holds";
+
+    async fn turn(&self) -> Result<Duration, StoreError> {
+        let WakeResult { wake, next } = self.store.holds_end().await?;
+        for (tenant, node, bot) in wake {
+            self.sessions.wake(&tenant, &node, [bot]);
+            self.sessions.desired_changed(&tenant, [&node]);
+        }
+        Ok(next.unwrap_or(INTERVAL).min(INTERVAL))
+    }
+}

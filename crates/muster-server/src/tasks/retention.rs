@@ -1,0 +1,32 @@
+//! Rows that the policy no longer keeps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_store::{RetentionPolicy, Store, StoreError};
+
+use super::Task;
+
+/// Rows of each table in one turn: removing must never be what others wait for.
+const BATCH: u32 = 1_000;
+
+/// Pause between two turns while there is more to remove.
+const BREATH: Duration = Duration::from_millis(200);
+
+/// The task looks this often.
+const INTERVAL: Duration = Duration::from_secs(600);
+
+/// Removes old rows, a few at a time.
+pub(crate) struct Retention {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) policy: RetentionPolicy,
+}
+
+impl Task for Retention {
+    const NAME: &'static str = "retention";
+
+    async fn turn(&self) -> Result<Duration, StoreError> {
+        let removed = self.store.retention_run(&self.policy, BATCH).await?;
+        Ok(if removed > 0 { BREATH } else { INTERVAL })
+    }
+}

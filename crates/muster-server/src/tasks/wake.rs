@@ -1,0 +1,33 @@
+//! Messages with a time of their own: earliest times, retries, and the end of their validity.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_store::{Store, StoreError, WakeResult};
+
+use super::Task;
+use crate::session::Sessions;
+
+/// Messages of one turn: keeps its transaction short enough for accepting and dispatching to get their turns.
+const BATCH: u32 = 2_000;
+
+/// The task looks at least this often.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Moves messages on whose time has come, and wakes the sessions that have work by it.
+pub(crate) struct Wake {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) sessions: Arc<Sessions>,
+}
+
+impl Task for Wake {
+    const NAME: &'static str = "wake";
+
+    async fn turn(&self) -> Result<Duration, StoreError> {
+        let WakeResult { wake, next } = self.store.wake_due(BATCH).await?;
+        for (tenant, node, bot) in wake {
+            self.sessions.wake(&tenant, &node, [bot]);
+        }
+        Ok(next.unwrap_or(INTERVAL).min(INTERVAL))
+    }
+}

@@ -87,7 +87,7 @@ impl Gateway {
             let sender = state.owner.as_deref().map(jid::user).unwrap_or_default().to_owned();
             (state.mailbox.confirm(&recipient), own_id(&mut state.chance), sender, plan)
         };
-        let event = LedgerEvent::Accepted(Accepted {
+        let event = LedgerEvent::Accepted(Box::new(Accepted {
             sender,
             recipient,
             network_id: network_id.clone(),
@@ -96,7 +96,7 @@ impl Gateway {
             answer,
             plan: plan.clone(),
             stored,
-        });
+        }));
         let written = self.ledger.record(self.entry(instance, at, event)).await?;
 
         let mut state = instance.lock();

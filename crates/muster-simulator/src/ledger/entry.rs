@@ -33,7 +33,7 @@ pub struct LedgerEntry {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LedgerEvent {
     /// The network took a message. Written before the caller is answered, whatever the answer is.
-    Accepted(Accepted),
+    Accepted(Box<Accepted>),
     /// The network reported a status of a message that it had taken.
     Status {
         /// The message.
@@ -251,7 +251,7 @@ mod tests {
                 at: "2026-01-01T00:00:00.000001Z".parse().unwrap(),
                 gateway: "evo-1".into(),
                 instance: "bot-1".into(),
-                event: LedgerEvent::Accepted(Accepted {
+                event: LedgerEvent::Accepted(Box::new(Accepted {
                     sender: "5511900000001".into(),
                     recipient: "5511900000002@s.whatsapp.net".into(),
                     network_id: "3EB0C1D2E3F405162738AB".into(),
@@ -266,7 +266,7 @@ mod tests {
                     answer: Answer::Pending,
                     plan: vec![Status::ServerAck, Status::Read],
                     stored: true,
-                }),
+                })),
             },
         };
         let text = serde_json::to_string(&line).unwrap();

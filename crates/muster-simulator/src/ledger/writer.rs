@@ -30,7 +30,7 @@ pub(crate) struct Written {
 }
 
 enum Command {
-    Append { entry: Box<LedgerEntry>, written: Option<oneshot::Sender<Result<Written, LedgerUnavailable>>> },
+    Append { entry: LedgerEntry, written: Option<oneshot::Sender<Result<Written, LedgerUnavailable>>> },
     Close,
 }
 
@@ -71,7 +71,7 @@ impl Ledger {
     /// Appends an entry and returns once it is written.
     pub(crate) async fn record(&self, entry: LedgerEntry) -> Result<Written, LedgerUnavailable> {
         let (written, answer) = oneshot::channel();
-        let command = Command::Append { entry: Box::new(entry), written: Some(written) };
+        let command = Command::Append { entry, written: Some(written) };
         self.commands.send(command).map_err(|_| LedgerUnavailable)?;
         answer.await.map_err(|_| LedgerUnavailable)?
     }
@@ -79,7 +79,7 @@ impl Ledger {
     /// Appends an entry that nobody waits for. It stands after everything that was recorded before.
     pub(crate) fn note(&self, entry: LedgerEntry) {
         // After `close` there is no writer any more, and nobody is left who could ask.
-        let _ = self.commands.send(Command::Append { entry: Box::new(entry), written: None });
+        let _ = self.commands.send(Command::Append { entry, written: None });
     }
 
     /// Up to `limit` lines after line `after`, as they stand in the file. Blocks.
@@ -131,7 +131,7 @@ fn write_all(mut file: File, queue: &mpsc::Receiver<Command>, shared: &Shared) {
                     break;
                 }
                 Command::Append { entry, written } => {
-                    let line = LedgerLine { seq: seq + 1, entry: *entry };
+                    let line = LedgerLine { seq: seq + 1, entry };
                     if let Some(size) = encode(&line, &mut bytes) {
                         seq += 1;
                         lines.push((line, size, written));

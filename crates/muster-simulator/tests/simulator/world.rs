@@ -164,7 +164,7 @@ impl World {
         let lines = self.admin.ledger().await.unwrap().into_iter();
         lines
             .filter_map(|line| match line.entry.event {
-                LedgerEvent::Accepted(accepted) => Some(accepted),
+                LedgerEvent::Accepted(accepted) => Some(*accepted),
                 _ => None,
             })
             .collect()

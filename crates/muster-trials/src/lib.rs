@@ -4,7 +4,10 @@
 //! processes under load and compares the ledgers. Both drive the real programs over their public interfaces.
 
 pub mod bench;
+mod load;
 mod measure;
+mod product;
+mod rig;
 
 /// The wire of the floor.
 mod floor_v1 {

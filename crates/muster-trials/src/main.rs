@@ -55,7 +55,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.trial {
         Trial::Bench { quick, only, output } => {
             let extent = if quick { Extent::Quick } else { Extent::Full };
-            let report = bench::run(extent, &only).await?;
+            let report = bench::run(extent, &only, |line| eprintln!("{line}")).await?;
             match output {
                 Output::Text => print!("{report}"),
                 Output::Json => println!("{}", serde_json::to_string(&report)?),

@@ -1,14 +1,27 @@
 //! What Muster costs, measured against references of the same run.
 
+mod at_rest;
 mod floor;
-mod load;
+mod http_gateway;
+mod latency;
+mod null_gateway;
+mod recovery;
 mod report;
+mod simulated;
 
-use anyhow::Result;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 
+pub use at_rest::AtRest;
 pub use floor::{Floor, FloorLatency};
-pub use report::Report;
+pub use http_gateway::HttpGateway;
+pub use latency::Latency;
+pub use null_gateway::NullGateway;
+pub use recovery::Recovery;
+pub use report::{Machine, Ratios, Report};
 
 /// How long to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,23 +32,75 @@ pub enum Extent {
     Full,
 }
 
+impl Extent {
+    /// How long a load goes on.
+    fn load(self) -> Duration {
+        match self {
+            Extent::Quick => Duration::from_millis(1_500),
+            Extent::Full => Duration::from_secs(10),
+        }
+    }
+
+    /// Calls of an open loop.
+    fn paced_calls(self) -> u64 {
+        match self {
+            Extent::Quick => 300,
+            Extent::Full => 3_000,
+        }
+    }
+}
+
 /// A part of the bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Part {
     /// The same path with nothing of Muster in it.
     Floor,
+    /// End to end, through a gateway that answers at once.
+    NullGateway,
+    /// End to end through the simulator, and a bare HTTP loop against it.
+    HttpGateway,
+    /// Latency at 100 messages a second.
+    Latency,
+    /// A large fleet that does nothing.
+    AtRest,
+    /// A restart with a long queue.
+    Recovery,
 }
 
-/// Runs the parts, all of them if `only` is empty.
+/// Runs the parts, all of them if `only` is empty, one after the other. `progress` is told what begins and what it took.
 ///
 /// # Errors
 ///
 /// If a process does not start, or a measurement does not come to its end.
-pub async fn run(extent: Extent, only: &[Part]) -> Result<Report> {
+pub async fn run(extent: Extent, only: &[Part], progress: impl Fn(&str)) -> Result<Report> {
     let wanted = |part| only.is_empty() || only.contains(&part);
-    let mut report = Report::new(extent);
+    let mut report = Report::new(Machine::look(extent)?);
     if wanted(Part::Floor) {
-        report.floor = Some(floor::measure(extent).await?);
+        report.floor = Some(part("floor", floor::measure(extent), &progress).await?);
     }
+    if wanted(Part::NullGateway) {
+        report.null_gateway = Some(part("null gateway", null_gateway::measure(extent), &progress).await?);
+    }
+    if wanted(Part::HttpGateway) {
+        report.http_gateway = Some(part("HTTP gateway", http_gateway::measure(extent), &progress).await?);
+    }
+    if wanted(Part::Latency) {
+        report.latency = Some(part("latency", latency::measure(extent), &progress).await?);
+    }
+    if wanted(Part::AtRest) {
+        report.at_rest = Some(part("at rest", at_rest::measure(extent), &progress).await?);
+    }
+    if wanted(Part::Recovery) {
+        report.recovery = Some(part("recovery", recovery::measure(extent), &progress).await?);
+    }
+    report.compare();
     Ok(report)
+}
+
+async fn part<T>(name: &str, measure: impl Future<Output = Result<T>>, progress: &impl Fn(&str)) -> Result<T> {
+    progress(&format!("{name} …"));
+    let begin = Instant::now();
+    let measured = measure.await.with_context(|| format!("measure: {name}"))?;
+    progress(&format!("{name}: {:.1} s", begin.elapsed().as_secs_f64()));
+    Ok(measured)
 }

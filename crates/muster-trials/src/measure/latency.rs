@@ -6,12 +6,15 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+/// An hour: what takes longer is counted as that.
+const LONGEST_MICROS: u64 = 3_600_000_000;
+
 /// A collection of latencies, kept to three significant digits.
 pub(crate) struct Latencies(Histogram<u64>);
 
 impl Latencies {
     pub(crate) fn new() -> Self {
-        Self(Histogram::new(3).expect("three digits are a valid precision"))
+        Self(Histogram::new_with_bounds(1, LONGEST_MICROS, 3).expect("the bounds and the precision are valid"))
     }
 
     pub(crate) fn record(&mut self, latency: Duration) {

@@ -2,6 +2,8 @@
 
 mod latency;
 mod pace;
+mod process;
 
 pub(crate) use latency::{Latencies, Quantiles};
 pub(crate) use pace::pace;
+pub(crate) use process::{Usage, raise_file_limit};

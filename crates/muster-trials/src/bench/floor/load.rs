@@ -1,84 +1,60 @@
 //! The clients of the floor.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 
-use super::service::FRAME_ITEMS;
-use super::{CLIENTS, FloorLatency, Moment, PATIENCE, Stage};
-use crate::bench::load::{PACED_PER_SECOND, SINGLE_CALLS_IN_FLIGHT, STREAM_FRAMES_IN_FLIGHT};
-use crate::floor_v1::floor_service_client::FloorServiceClient;
+use super::{FloorLatency, Moment, PATIENCE, Stage};
 use crate::floor_v1::{AcceptManyRequest, AcceptRequest, Item};
+use crate::load::{self, CALLS_IN_FLIGHT, CLIENTS, PACED_PER_SECOND, Supply};
 use crate::measure::{Latencies, pace};
 
 /// Messages a second, in frames, until the last one is settled.
-pub(super) async fn streamed(stage: &mut Stage, count: u64) -> Result<f64> {
-    let ids = stage.take_ids(count);
-    let share = count / CLIENTS as u64;
+pub(super) async fn streamed(stage: &mut Stage, duration: Duration) -> Result<f64> {
     let begin = Instant::now();
+    let supply = Supply::lasting(stage.next_id, duration);
     let mut streams = JoinSet::new();
-    for (index, client) in stage.clients.iter().enumerate() {
-        let from = ids.start + index as u64 * share;
-        let until = if index + 1 == CLIENTS { ids.end } else { from + share };
-        streams.spawn(stream(client.clone(), from..until));
+    for client in &stage.clients {
+        let (mut client, supply) = (client.clone(), Arc::clone(&supply));
+        let frames = std::iter::from_fn(move || supply.frame());
+        let frames = frames.map(|ids| AcceptManyRequest { items: ids.map(item).collect() });
+        streams.spawn(async move { load::stream(frames, |sent| client.accept_many(sent), |_| Ok(())).await });
     }
-    stage.settle(count).await?;
-    let took = begin.elapsed();
     while let Some(ended) = streams.join_next().await {
         ended??;
     }
-    Ok(count as f64 / took.as_secs_f64())
-}
-
-async fn stream(mut client: FloorServiceClient<Channel>, ids: std::ops::Range<u64>) -> Result<()> {
-    let (frames, sent) = mpsc::channel(1);
-    let mut answers = client.accept_many(ReceiverStream::new(sent)).await?.into_inner();
-    let mut items = ids.map(item).peekable();
-    let mut in_flight = 0;
-    while items.peek().is_some() || in_flight > 0 {
-        if items.peek().is_some() && in_flight < STREAM_FRAMES_IN_FLIGHT {
-            frames.send(AcceptManyRequest { items: items.by_ref().take(FRAME_ITEMS).collect() }).await?;
-            in_flight += 1;
-        } else {
-            answers.message().await?.context("the floor ended the stream early")?;
-            in_flight -= 1;
-        }
-    }
-    Ok(())
+    finish(stage, begin, &supply).await
 }
 
 /// Messages a second by single calls, until the last one is settled.
-pub(super) async fn single(stage: &mut Stage, count: u64) -> Result<f64> {
-    let ids = stage.take_ids(count);
+pub(super) async fn single(stage: &mut Stage, duration: Duration) -> Result<f64> {
+    let clients = stage.clients.clone();
+    let call = move |caller: usize, id| {
+        let mut client = clients[caller % CLIENTS].clone();
+        async move { client.accept(AcceptRequest { item: Some(item(id)) }).await.context("call the floor").map(drop) }
+    };
     let begin = Instant::now();
-    let mut callers = JoinSet::new();
-    for caller in 0..SINGLE_CALLS_IN_FLIGHT {
-        let mut client = stage.clients[caller % CLIENTS].clone();
-        let own = ids.clone().skip(caller).step_by(SINGLE_CALLS_IN_FLIGHT);
-        callers.spawn(async move {
-            for id in own {
-                client.accept(AcceptRequest { item: Some(item(id)) }).await?;
-            }
-            anyhow::Ok(())
-        });
-    }
+    let supply = Supply::lasting(stage.next_id, duration);
+    load::calls(&supply, CALLS_IN_FLIGHT, call).await?;
+    finish(stage, begin, &supply).await
+}
+
+async fn finish(stage: &mut Stage, begin: Instant, supply: &Supply) -> Result<f64> {
+    let count = supply.taken();
+    stage.next_id += count;
     stage.settle(count).await?;
-    let took = begin.elapsed();
-    while let Some(ended) = callers.join_next().await {
-        ended??;
-    }
-    Ok(count as f64 / took.as_secs_f64())
+    Ok(count as f64 / begin.elapsed().as_secs_f64())
 }
 
 /// Latencies of an open loop.
 pub(super) async fn paced(stage: &mut Stage, count: u64) -> Result<FloorLatency> {
     while stage.handled.try_recv().is_ok() {}
-    let ids = stage.take_ids(count);
+    let ids = stage.next_id..stage.next_id + count;
+    stage.next_id = ids.end;
     let mut appointments = pace(count, PACED_PER_SECOND);
     let mut appointed = HashMap::new();
     let mut calls = JoinSet::new();

@@ -19,6 +19,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::Extent;
 use crate::floor_v1::floor_service_client::FloorServiceClient;
+use crate::load::CLIENTS;
 use crate::measure::Quantiles;
 
 /// What the machine can do on the bare path.
@@ -45,14 +46,10 @@ pub struct FloorLatency {
 
 /// Measures it, on a fresh database.
 pub(super) async fn measure(extent: Extent) -> Result<Floor> {
-    let (streamed, single, paced) = match extent {
-        Extent::Quick => (200_000, 50_000, 400),
-        Extent::Full => (2_000_000, 500_000, 3_000),
-    };
     let mut stage = Stage::set().await?;
-    let streamed_per_second = load::streamed(&mut stage, streamed).await?;
-    let single_per_second = load::single(&mut stage, single).await?;
-    let latency = load::paced(&mut stage, paced).await?;
+    let streamed_per_second = load::streamed(&mut stage, extent.load()).await?;
+    let single_per_second = load::single(&mut stage, extent.load()).await?;
+    let latency = load::paced(&mut stage, extent.paced_calls()).await?;
     Ok(Floor { streamed_per_second, single_per_second, latency })
 }
 
@@ -74,9 +71,6 @@ struct Moment {
     at: Instant,
 }
 
-/// Connections that the clients spread over.
-const CLIENTS: usize = 4;
-
 /// The longest that any wait may take before the measurement counts as failed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -95,13 +89,6 @@ impl Stage {
             clients.push(FloorServiceClient::new(endpoint.connect().await?));
         }
         Ok(Self { clients, handled, settled, next_id: 1, _folder: folder })
-    }
-
-    /// Takes `count` ids that were never used.
-    fn take_ids(&mut self, count: u64) -> std::ops::Range<u64> {
-        let begin = self.next_id;
-        self.next_id += count;
-        begin..self.next_id
     }
 
     /// Waits until `count` items are settled.

@@ -15,9 +15,7 @@ use crate::floor_v1::floor_service_server::{FloorService, FloorServiceServer};
 use crate::floor_v1::{
     AcceptManyRequest, AcceptManyResponse, AcceptRequest, AcceptResponse, Item, WorkRequest, WorkResponse,
 };
-
-/// Items of one frame.
-pub(super) const FRAME_ITEMS: usize = 64;
+use crate::load::FRAME_MESSAGES;
 
 /// Frames of one stream whose commits may be awaited at a time.
 const FRAMES_AWAITED: usize = 64;
@@ -91,6 +89,6 @@ fn frames(items: Vec<Item>) -> impl Iterator<Item = WorkResponse> {
     let mut items = items.into_iter().peekable();
     std::iter::from_fn(move || {
         items.peek()?;
-        Some(WorkResponse { items: items.by_ref().take(FRAME_ITEMS).collect() })
+        Some(WorkResponse { items: items.by_ref().take(FRAME_MESSAGES as usize).collect() })
     })
 }

@@ -1,0 +1,11 @@
+//! Muster from the outside: what a client, an operator and an agent say to a server.
+
+mod counts;
+mod fleet;
+mod send;
+mod stand_in;
+
+pub(crate) use counts::{Counts, all_sent};
+pub(crate) use fleet::{Fleet, declare};
+pub(crate) use send::{message, single, streamed, text};
+pub(crate) use stand_in::{Journal, Observation, StandIn};

@@ -19,7 +19,7 @@ pub struct Behaviour {
     pub qr_limit: u32,
     /// Scans the QR code by itself so many ms after it is first shown. Default: never.
     pub auto_scan_after_ms: Option<u64>,
-    /// Links an instance that has a number as soon as its socket starts, without a scan. Default false.
+    /// Scans the QR code at once if the instance has a number. Default false.
     pub auto_link: bool,
     /// From the scan to the open connection, through the restart with code 515, in ms. Default 50.
     pub link_bounce_ms: u64,

@@ -129,7 +129,7 @@ pub struct ReceiptFaults {
 }
 
 /// Shares of webhooks that are not delivered as they should be.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhookFaults {
     /// Never sent.
@@ -139,19 +139,14 @@ pub struct WebhookFaults {
     /// Sent late.
     pub late: f64,
     /// How late the late ones are. Default 1000 ms.
-    pub late_by: LateBy,
+    pub late_by: Delay,
     /// Held back until the instance's next webhook has gone out, or a second has passed.
     pub out_of_order: f64,
 }
 
-/// How late a late webhook is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct LateBy(pub Delay);
-
-impl Default for LateBy {
+impl Default for WebhookFaults {
     fn default() -> Self {
-        LateBy(Delay::FixedMs(1000))
+        WebhookFaults { drop: 0.0, double: 0.0, late: 0.0, late_by: Delay::FixedMs(1000), out_of_order: 0.0 }
     }
 }
 
@@ -193,7 +188,7 @@ impl Faults {
         for (key, share) in shares {
             check_share(share).map_err(|what| format!("{key}: {what}"))?;
         }
-        self.webhooks.late_by.0.check().map_err(|what| format!("webhooks.late_by: {what}"))?;
+        self.webhooks.late_by.check().map_err(|what| format!("webhooks.late_by: {what}"))?;
         self.latency.unwrap_or(Delay::ZERO).check().map_err(|what| format!("latency: {what}"))
     }
 }

@@ -39,7 +39,7 @@ pub use config::{Config, GatewayConfig, Preprovisioned};
 pub use delay::{DELAY_MS_MAX, Delay};
 pub use evolution::ConnectionState;
 pub use evolution::jid::normalise as normalise_jid;
-pub use faults::{Faults, GatewayFaults, LateBy, ReceiptFaults, SendFaults, WebhookFaults, Zombie};
+pub use faults::{Faults, GatewayFaults, ReceiptFaults, SendFaults, WebhookFaults, Zombie};
 pub use ledger::{
     Accepted, Answer, Content, InstanceSummary, Kind, LedgerEntry, LedgerEvent, LedgerLine, LedgerOpenError, Media,
     Status, Summary, content_sha256,

@@ -119,6 +119,8 @@ impl StateKeeper {
             }
             requests.done.send_replace(asked);
         }
+        // Nothing is written any more, so nobody shall wait for it.
+        requests.done.send_replace(u64::MAX);
     }
 
     /// Writes the state once.

@@ -216,6 +216,11 @@ impl InstanceState {
         self.login == Login::Linked
     }
 
+    /// Whether the instance is set to hear nothing of this chat.
+    pub(crate) fn ignores(&self, jid: &str) -> bool {
+        self.settings.groups_ignore && jid::is_group(jid)
+    }
+
     /// The account's name, which a real one would have from its owner.
     pub(crate) fn profile_name(&self) -> Option<String> {
         self.owner.as_deref().map(|owner| format!("Bot {}", jid::user(owner)))

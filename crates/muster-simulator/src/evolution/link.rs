@@ -60,13 +60,10 @@ impl Gateway {
         match state.login {
             Login::Linked => self.timeline.after(reconnect, Due::Open(instance.clone(), generation)),
             Login::Revoked => self.timeline.after(reconnect, Due::Refuse(instance.clone(), generation, LOGGED_OUT)),
-            Login::None if self.behaviour.auto_link && state.number.is_some() => {
-                // The code is left out, so nobody can scan it meanwhile and there is no way to fail.
-                let _ = self.link(instance, state, None);
-            }
             Login::None => {
                 self.show_next_code(instance, state);
-                if let Some(ms) = self.behaviour.auto_scan_after_ms {
+                let at_once = (self.behaviour.auto_link && state.number.is_some()).then_some(0);
+                if let Some(ms) = at_once.or(self.behaviour.auto_scan_after_ms) {
                     self.timeline.after(Duration::from_millis(ms), Due::Scan(instance.clone(), generation));
                 }
             }

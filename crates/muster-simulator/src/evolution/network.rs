@@ -148,7 +148,7 @@ impl Gateway {
         let event = LedgerEvent::Status { network_id: network_id.to_string(), status };
         self.ledger.note(self.entry(instance, Timestamp::now(), event));
         // A message without a row is unknown to the gateway, which skips its updates without a word.
-        if stored && Self::is_wanted(&state, Event::MessagesUpdate) {
+        if stored && !state.ignores(&peer) && Self::is_wanted(&state, Event::MessagesUpdate) {
             let data = shape::status_update(&instance.id, &row_id, &network_id, &peer, status);
             self.emit(instance, &mut state, Event::MessagesUpdate, &data);
         }
@@ -198,6 +198,9 @@ impl Gateway {
         let written = self.ledger.record(self.entry(instance, at, event)).await?;
 
         let mut state = instance.lock();
+        if state.ignores(&peer) {
+            return Ok(network_id);
+        }
         let data = shape::inbound_message(&instance.id, &peer, &network_id, text, at);
         state.mailbox.add(inbound(network_id.clone(), peer, written, at));
         self.emit(instance, &mut state, Event::MessagesUpsert, &data);
@@ -244,6 +247,9 @@ pub(crate) fn recall(instance: &Instance, line: LedgerLine, start: u64) {
             }
         }
         LedgerEvent::Inbound { network_id, from, .. } => {
+            if state.ignores(&from) {
+                return;
+            }
             let peer = state.mailbox.confirm(&from);
             state.mailbox.add(inbound(network_id, peer, Written { seq, start }, entry.at));
         }

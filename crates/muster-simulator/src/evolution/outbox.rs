@@ -99,7 +99,7 @@ impl Gateway {
             self.post(Delivery { after: After::Nothing, ..delivery.clone() });
         }
         if state.chance.hits(faults.late) {
-            let wait = faults.late_by.0.draw(&mut state.chance);
+            let wait = faults.late_by.draw(&mut state.chance);
             self.timeline.after(wait, Due::Post(Box::new(delivery)));
         } else if state.held.is_none() && state.chance.hits(faults.out_of_order) {
             state.held = Some(delivery);
@@ -117,7 +117,7 @@ impl Gateway {
         }
     }
 
-    /// Queues a delivery for the next free post.
+    /// Queues a delivery for the next free post. The queue has no bound: the product, too, keeps all of it in memory.
     pub(super) fn post(&self, delivery: Delivery) {
         // After the stop there is no queue any more; the product loses its webhooks then as well.
         let _ = self.outbox.send(delivery);

@@ -251,8 +251,8 @@ async fn logout_answers_at_once_and_a_second_one_is_refused() {
 #[tokio::test]
 async fn a_deleted_instance_stays_until_its_webhook_is_done() {
     let world = World::with_bot(quick()).await;
-    // The receiver refuses `remove.instance` and all before it for a while.
-    world.receiver.answer_next(&[500; 12]);
+    // The receiver refuses `remove.instance` and the events around it for about half a second.
+    world.receiver.answer_next(&[500; 40]);
     let answer = world.delete("/instance/delete/bot-1").await;
     assert_eq!(answer.body["response"]["message"], "Instance deleted");
     assert_eq!(world.get("/instance/fetchInstances?instanceName=bot-1").await.status, 200);

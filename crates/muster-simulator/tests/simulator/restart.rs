@@ -94,7 +94,21 @@ async fn a_start_that_cannot_work_says_why() {
 
 #[test]
 fn a_configuration_is_read_with_its_defaults_and_nothing_unknown() {
-    let config: Config = serde_json::from_value(json!({"gateways": [{"name": "evo-1", "api_key": "k"}]})).unwrap();
+    let config: Config = toml::from_str(
+        r#"
+        [[gateways]]
+        name = "evo-1"
+        api_key = "k"
+        behaviour.read = { log_normal_ms = { p50 = 500, p99 = 5000 } }
+        behaviour.webhook.retry_scale = 0.1
+        faults.latency = { uniform_ms = [10, 50] }
+        instance_faults.bot-1 = { zombie = "until_restart", send.hang_after = 0.1 }
+        instances = [{ name = "bot-1", number = "5511900000001" }]
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.gateways[0].faults.latency, Some(Delay::UniformMs(10, 50)));
+    assert_eq!(config.gateways[0].behaviour.read, Delay::LogNormalMs { p50: 500, p99: 5000 });
     assert!(config.admin.ip().is_loopback() && config.gateways[0].listen.ip().is_loopback());
     assert_eq!(config.ledger.to_str(), Some("muster-sim.jsonl"));
     config.check().unwrap();

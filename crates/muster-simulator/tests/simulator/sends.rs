@@ -235,6 +235,22 @@ async fn a_delay_blocks_the_call_and_a_caller_who_leaves_does_not_stop_it() {
 }
 
 #[tokio::test]
+async fn groups_are_silent_where_they_are_ignored() {
+    let world = World::with_bot(quick()).await;
+    let settings = json!({"rejectCall": false, "groupsIgnore": true, "alwaysOnline": false, "readMessages": false,
+        "readStatus": false, "syncFullHistory": false});
+    assert_eq!(world.post("/settings/set/bot-1", settings).await.status, 201);
+    let group = "120363025246125486@g.us";
+    let id = world.sent(group, "hello all").await;
+    until("the network took it", async || (world.statuses(&id).await == [Status::ServerAck]).then_some(())).await;
+    world.admin.inbound("evo-1", "bot-1", group, "hello bot").await.unwrap();
+    let person = world.admin.inbound("evo-1", "bot-1", "5511900000002", "hello bot").await.unwrap();
+    world.receiver.first("messages.upsert", |data| data["key"]["id"] == person.network_id.as_str()).await;
+    assert_eq!(world.receiver.of("messages.upsert").len(), 1);
+    assert!(world.receiver.statuses(&id).is_empty());
+}
+
+#[tokio::test]
 async fn recipients_answer() {
     let mut behaviour = quick();
     behaviour.reply_share = 1.0;

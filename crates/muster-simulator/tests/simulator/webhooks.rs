@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine;
-use muster_simulator::{Delay, Faults, LateBy};
+use muster_simulator::{Delay, Faults};
 use serde_json::{Value, json};
 
 use crate::world::{GATEWAY, World, quick, until};
@@ -136,7 +136,7 @@ async fn webhooks_are_dropped_doubled_and_late_as_told() {
     world
         .set_faults(|faults| {
             faults.webhooks.late = 1.0;
-            faults.webhooks.late_by = LateBy(Delay::FixedMs(150));
+            faults.webhooks.late_by = Delay::FixedMs(150);
         })
         .await;
     world.receiver.clear();

@@ -1,3 +1,29 @@
-//! The agent of a node.
+//! The agent of a node: takes attempts from the server, hands them to the node's gateways, and reports what became of them.
+//!
+//! Everything that it promises is in its [`journal`] first. A session ([`session`]) carries work in and reports out; lanes
+//! ([`lane`]) call the gateways, one message at a time per bot; webhooks ([`webhook`]) bring what the networks say later; and
+//! supervisors ([`supervisor`]) keep the bots logged in. The agent goes on while the server is away, and starts again from
+//! its journal after a crash. Start at [`run`].
+
+mod agent;
+mod bots;
 mod clock;
+mod command;
+mod config;
+mod desired;
+mod error;
 mod journal;
+mod lane;
+mod media;
+mod report;
+mod session;
+mod supervisor;
+mod webhook;
+
+pub use agent::run;
+pub use config::{
+    ATTEMPTS_MAX_DEFAULT, ATTEMPTS_PER_BOT_MAX_DEFAULT, BYTES_MAX_DEFAULT, Config, DRAIN_DEADLINE_DEFAULT,
+    SEND_TIMEOUT_DEFAULT, WEBHOOK_PORT_DEFAULT,
+};
+pub use error::{AgentError, Refusal};
+pub use journal::{FREE_BYTES_MIN, JournalError};

@@ -81,7 +81,7 @@ impl JournalError {
 
 /// Why records were not taken by an open journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
+pub(crate) enum AppendError {
     /// The disk has no room for more work. What is held is kept, and room that comes back is used.
     #[error("the journal's disk is full: make room, the agent goes on by itself")]
     Full,

@@ -87,6 +87,7 @@ impl Log {
                 state = State::starting_at(replayed.header.acknowledged);
             }
             state.raise_head(replayed.header.head);
+            state.raise_acknowledged(replayed.header.acknowledged, now);
             let of_this_boot = replayed.header.boot.is_same(boot);
             for (mut record, bytes) in replayed.records {
                 if !of_this_boot {

@@ -20,10 +20,12 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-pub use error::{AppendError, JournalError};
+use crate::clock::Stamp;
+pub(crate) use error::AppendError;
+pub use error::JournalError;
 use log::{Identity, Log, SEGMENT_BYTES};
 use record::Record;
-use state::State;
+use state::{Home, State};
 use writer::{Order, Shared, Writer};
 
 /// Free bytes on the journal's disk below which no more work is taken: room for the outcomes of what is held, and for the
@@ -79,10 +81,11 @@ impl Journal {
         answer.await.unwrap_or(Err(AppendError::Closed))
     }
 
-    /// Notes that the server committed all reports up to `through`. Nobody waits for it: if it is lost, reports are sent
-    /// again, and skipped.
+    /// Notes that the server committed all reports up to `through`. It holds at once, and becomes durable with what is
+    /// written next: if it is lost, reports are sent again, and skipped.
     pub(crate) fn acknowledge(&self, through: u64) {
-        self.shared.push(Order { records: vec![Record::Acknowledged(through)], needs_room: false, done: None });
+        self.shared.state().apply(Record::Acknowledged(through), Home::default(), Stamp::now());
+        self.shared.push_quietly(Record::Acknowledged(through));
     }
 
     /// Reads the state. The lock is held as long as the closure runs: no waiting, no I/O in it.

@@ -53,6 +53,8 @@ pub(crate) struct Accept {
     pub(crate) attempt: AttemptRef,
     /// Its chain.
     pub(crate) chain: u64,
+    /// What it counts against the credit of bytes.
+    pub(crate) weight: u64,
     /// Reports up to here were taken into account when it was chosen.
     pub(crate) report_committed: u64,
     /// When it arrived.
@@ -179,6 +181,7 @@ impl Record {
                 out.extend_from_slice(&accept.order.to_le_bytes());
                 put_attempt(out, accept.attempt);
                 out.extend_from_slice(&accept.chain.to_le_bytes());
+                out.extend_from_slice(&accept.weight.to_le_bytes());
                 out.extend_from_slice(&accept.report_committed.to_le_bytes());
                 put_stamp(out, accept.stamp);
                 out.extend_from_slice(&accept.body);
@@ -274,6 +277,7 @@ fn decode_payload(mut payload: &[u8]) -> Result<Record, FrameError> {
             order: u64_of(read)?,
             attempt: attempt_of(read)?,
             chain: u64_of(read)?,
+            weight: u64_of(read)?,
             report_committed: u64_of(read)?,
             stamp: stamp_of(read)?,
             body: body_of(read),
@@ -340,11 +344,12 @@ pub(super) mod tests {
         let settles = prop::option::of(settled.prop_map(|(attempt, how)| Settled { attempt, how }));
         prop_oneof![
             any::<u64>().prop_map(|at| Record::Batch { at }),
-            (any::<u64>(), attempts(), any::<u64>(), any::<u64>(), stamps(), bodies()).prop_map(
-                |(order, attempt, chain, report_committed, stamp, body)| Record::Accept(Accept {
+            (any::<u64>(), attempts(), any::<u64>(), any::<u64>(), stamps(), bodies(), any::<u64>()).prop_map(
+                |(order, attempt, chain, report_committed, stamp, body, weight)| Record::Accept(Accept {
                     order,
                     attempt,
                     chain,
+                    weight,
                     report_committed,
                     stamp,
                     body

@@ -1,5 +1,6 @@
 //! What the journal says, as a pure fold over its records: the same code at replay and while it is written.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -44,6 +45,29 @@ pub(crate) struct Held {
 struct Stored {
     report: Report,
     home: Home,
+    /// Weight of the attempt that it settled, until the server knows.
+    settled_weight: Option<u64>,
+}
+
+/// Attempts that take up credit: held, or settled without the server knowing yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Load {
+    /// How many.
+    pub(crate) attempts: u64,
+    /// What they count against the credit of bytes.
+    pub(crate) bytes: u64,
+}
+
+impl Load {
+    fn add(&mut self, weight: u64) {
+        self.attempts += 1;
+        self.bytes += weight;
+    }
+
+    fn remove(&mut self, weight: u64) {
+        self.attempts = self.attempts.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(weight);
+    }
 }
 
 /// What is known of a message before an attempt of it is accepted.
@@ -87,6 +111,7 @@ pub(crate) struct State {
     head: u64,
     /// Order of the latest attempt that was accepted.
     order: u64,
+    load: Load,
     /// Bytes per segment that are still needed.
     live: HashMap<u64, u64>,
 }
@@ -112,7 +137,9 @@ impl State {
             Record::Report(report) => self.report(report, home),
             Record::Acknowledged(through) => self.acknowledge(through, now),
             Record::Forget(attempt) => {
-                self.release(attempt);
+                if let Some(held) = self.release(attempt) {
+                    self.load.remove(held.accept.weight);
+                }
             }
             Record::Chain { chain, offset } => self.break_chain(chain, offset),
         }
@@ -125,8 +152,10 @@ impl State {
         let started =
             self.held.get(&message_id).is_some_and(|held| held.started && held.accept.attempt == accept.attempt);
         self.enliven(home);
+        self.load.add(accept.weight);
         if let Some(replaced) = self.held.insert(message_id, Held { accept, started, home }) {
             self.unlive(replaced.home);
+            self.load.remove(replaced.accept.weight);
         }
     }
 
@@ -143,24 +172,31 @@ impl State {
         let offset = report.offset;
         let is_copy = offset <= self.head;
         self.head = self.head.max(offset);
+        let mut settled_weight = None;
         if let Some(Settled { attempt, how }) = report.settles {
             // A copy that was carried forward says nothing new: the attempt may be back under the same number by now.
-            if !is_copy
-                && let Some(held) = self.release(attempt)
-                && how.breaks_chain()
-            {
-                self.break_chain(held.accept.chain, offset);
+            if !is_copy && let Some(held) = self.release(attempt) {
+                settled_weight = Some(held.accept.weight);
+                if how.breaks_chain() {
+                    self.break_chain(held.accept.chain, offset);
+                }
             }
             let latest = self.outcomes.entry(attempt.message_id).or_default();
             *latest = offset.max(*latest);
         }
-        if offset > self.acknowledged {
-            self.enliven(home);
-            if let Some(replaced) = self.pending.insert(offset, Stored { report, home }) {
-                self.unlive(replaced.home);
+        let stored = Stored { report, home, settled_weight };
+        if offset <= self.acknowledged {
+            return self.remember(stored);
+        }
+        self.enliven(home);
+        match self.pending.entry(offset) {
+            Entry::Vacant(place) => {
+                place.insert(stored);
             }
-        } else {
-            self.remember(Stored { report, home });
+            Entry::Occupied(mut place) => {
+                let replaced = std::mem::replace(&mut place.get_mut().home, home);
+                self.unlive(replaced);
+            }
         }
     }
 
@@ -171,8 +207,11 @@ impl State {
         while let Some(first) = self.pending.first_entry()
             && *first.key() <= through
         {
-            let stored = first.remove();
+            let mut stored = first.remove();
             self.unlive(stored.home);
+            if let Some(weight) = stored.settled_weight.take() {
+                self.load.remove(weight);
+            }
             self.remember(stored);
         }
         self.forget_old(now);
@@ -256,6 +295,16 @@ impl State {
         self.head = self.head.max(head);
     }
 
+    /// Takes over the acknowledgement that a segment begins with.
+    pub(crate) fn raise_acknowledged(&mut self, acknowledged: u64, now: Stamp) {
+        self.acknowledge(acknowledged, now);
+    }
+
+    /// Attempts that take up credit.
+    pub(crate) fn load(&self) -> Load {
+        self.load
+    }
+
     /// Reports up to here are committed at the server.
     pub(crate) fn acknowledged(&self) -> u64 {
         self.acknowledged
@@ -282,9 +331,14 @@ impl State {
         self.pending.values().filter_map(|stored| stored.report.settles).map(|settled| settled.attempt)
     }
 
-    /// Reports from `offset` on, as many as the server has not committed.
+    /// Reports from `offset` on that the server has not committed.
     pub(crate) fn pending_from(&self, offset: u64) -> impl Iterator<Item = &Report> {
         self.pending.range(offset..).map(|(_, stored)| &stored.report)
+    }
+
+    /// The remembered outcome that was reported at `offset`, if there is one.
+    pub(crate) fn remembered_at(&self, offset: u64) -> Option<&Report> {
+        self.remembered.get(&offset).map(|stored| &stored.report)
     }
 
     /// How many reports wait for the server.
@@ -295,6 +349,11 @@ impl State {
     /// Marks of broken chains: an attempt of the chain that was chosen before the report must not be started.
     pub(crate) fn broken_chains(&self) -> impl Iterator<Item = (u64, u64)> {
         self.broken.iter().map(|(chain, offset)| (*chain, *offset))
+    }
+
+    /// The report after which an attempt of the chain must have been chosen, if the chain is broken.
+    pub(crate) fn chain_broken_at(&self, chain: u64) -> Option<u64> {
+        self.broken.get(&chain).copied()
     }
 
     /// What is known of the message of `attempt` before it is accepted.
@@ -385,7 +444,8 @@ mod tests {
 
         fn accept(&mut self, segment: u64, message: i64, chain: u64, report_committed: u64) {
             let attempt = attempt_ref(message, 1);
-            let accept = Accept { order: 0, attempt, chain, report_committed, stamp: self.now, body: Bytes::new() };
+            let accept =
+                Accept { order: 0, attempt, chain, weight: 5, report_committed, stamp: self.now, body: Bytes::new() };
             self.apply(segment, Record::Accept(accept));
         }
 
@@ -406,7 +466,9 @@ mod tests {
         assert_eq!(bench.state.held().len(), 0);
         assert_eq!(bench.state.known(attempt_ref(7, 1)), Known::Reported);
         assert_eq!(bench.state.unacknowledged_attempts().collect::<Vec<_>>(), [attempt_ref(7, 1)]);
+        assert_eq!(bench.state.load(), Load { attempts: 1, bytes: 5 }, "until the server knows");
         bench.apply(1, Record::Acknowledged(1));
+        assert_eq!(bench.state.load(), Load::default());
         assert!(bench.state.is_complete());
         assert_eq!(bench.state.unacknowledged_attempts().count(), 0);
         assert!(matches!(

@@ -125,6 +125,7 @@ fn records(steps: &[Step], state: &State, order: &mut u64) -> Vec<Record> {
                     order: *order,
                     attempt: attempt_ref(message, attempt_no),
                     chain,
+                    weight: 1,
                     report_committed: state.acknowledged(),
                     stamp: Stamp::now(),
                     body: Bytes::from_static(b"attempt"),

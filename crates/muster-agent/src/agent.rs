@@ -1,0 +1,203 @@
+//! An agent from its start to its end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use muster_domain::failure::{Failure, FailureReason};
+use muster_domain::limits::FRAME_BYTES_MAX;
+use muster_domain::message::Outcome;
+use muster_proto::agent_v1 as wire;
+use muster_proto::convert::agent_v1::{Attempt, AttemptOutcome};
+use prost::Message;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::bots::Bots;
+use crate::clock::Stamp;
+use crate::command::Commands;
+use crate::config::Config;
+use crate::desired::{Desired, DesiredParts, OpenAdapter};
+use crate::error::AgentError;
+use crate::journal::Journal;
+use crate::journal::record::Record;
+use crate::journal::state::Held;
+use crate::lane::{Item, Lanes, Phase};
+use crate::media::Media;
+use crate::report;
+use crate::session::{Capacity, Sessions};
+use crate::webhook::Receiver;
+
+/// How long a restarted agent waits for the server's word on what it holds before it goes on by itself.
+const RESUME_GRACE: Duration = Duration::from_secs(5);
+
+/// How long connecting to the server may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// HTTP/2 pings find a line that died silently. Servers may refuse pings below 10 s.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
+/// How long the answer to a ping may take.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes that may be under way to this agent before it has read them: a full frame, so that none waits for a window.
+const WINDOW_BYTES: u32 = FRAME_BYTES_MAX as u32;
+
+/// Runs the agent of a node until `shutdown` is cancelled, or until it cannot go on without somebody acting.
+///
+/// A server that is away is waited for, as long as it takes. When `shutdown` is cancelled, the agent hands back what it has
+/// not started, ends what it has, and delivers its reports, within [`Config::drain_deadline`] and a few seconds; what is left
+/// stays in the journal for the next start.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AgentError> {
+    run_with(config, shutdown, Box::new(muster_gateway::open)).await
+}
+
+/// [`run`] with other adapters than the built-in ones.
+pub(crate) async fn run_with(
+    config: Config,
+    shutdown: CancellationToken,
+    open: Box<OpenAdapter>,
+) -> Result<(), AgentError> {
+    let channel = channel(&config)?;
+    let (journal, closer) = {
+        let (dir, free_bytes_min) = (config.journal.clone(), config.journal_free_bytes_min);
+        let opened = tokio::task::spawn_blocking(move || Journal::open(&dir, free_bytes_min)).await;
+        // The task is never cancelled; a panic in it is this task's panic.
+        opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?
+    };
+    let identity = journal.identity();
+    tracing::info!(node = %config.node, opening = identity.opening, dir = %config.journal.display(), "the journal is open");
+    let receiver = Receiver::listen(config.webhook_listen, config.webhook_url.clone(), &config.journal).await?;
+
+    let bots = Arc::new(Bots::default());
+    let media = Media::new(channel.clone());
+    let lanes = Arc::new(Lanes::new(journal.clone(), Arc::clone(&bots), media, config.send_timeout));
+    let desired = Desired::new(DesiredParts {
+        settings: config.gateways,
+        open,
+        bots: Arc::clone(&bots),
+        lanes: Arc::clone(&lanes),
+        journal: journal.clone(),
+        webhook: receiver.address().clone(),
+        path: config.journal.join("desired.state"),
+    });
+    let applied_version = desired.applied();
+    let desired = Arc::new(tokio::sync::Mutex::new(desired));
+    recover(&journal, &lanes).await?;
+
+    let webhooks_end = CancellationToken::new();
+    let webhooks = tokio::spawn(receiver.run(Arc::clone(&bots), journal.clone(), webhooks_end.clone()));
+    let resuming = tokio::spawn(resume(Arc::clone(&lanes), identity.is_at_home));
+
+    let sessions = Sessions {
+        node: config.node,
+        channel,
+        journal: journal.clone(),
+        lanes: Arc::clone(&lanes),
+        desired: Arc::clone(&desired),
+        applied_version,
+        commands: Commands::new(bots),
+        capacity: Capacity {
+            attempts: config.attempts_max.into(),
+            bytes: config.bytes_max,
+            per_bot: config.attempts_per_bot_max,
+        },
+        drain_deadline: config.drain_deadline,
+        process_id: rand::random(),
+    };
+    let result = sessions.run(&shutdown).await;
+
+    resuming.abort();
+    lanes.enter(Phase::Stopping);
+    if tokio::time::timeout(config.drain_deadline, lanes.idle()).await.is_err() {
+        tracing::warn!("some sends did not end in time: they are uncertain at the next start");
+    }
+    desired.lock().await.stop_supervising();
+    webhooks_end.cancel();
+    webhooks.abort();
+    let _ = tokio::task::spawn_blocking(|| closer.close()).await;
+    tracing::info!("the agent has stopped");
+    result
+}
+
+fn channel(config: &Config) -> Result<Channel, AgentError> {
+    let wrong =
+        |expectation: &str| AgentError::Server { url: config.server.to_string(), expectation: expectation.to_owned() };
+    if config.server.scheme() != "http" || config.server.host().is_none() {
+        return Err(wrong("must have the form http://host:port"));
+    }
+    let endpoint = Endpoint::from_shared(config.server.to_string()).map_err(|error| wrong(&error.to_string()))?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE_EVERY)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .tcp_nodelay(true)
+        .connect_lazy())
+}
+
+/// Takes up what the journal holds from before. What was started and has no outcome is uncertain: the gateway may have been
+/// called, and nobody heard its answer. What was not started goes back into its lane.
+async fn recover(journal: &Journal, lanes: &Arc<Lanes>) -> Result<(), AgentError> {
+    let (mut held, broken) = journal.read(|state| {
+        let broken: HashMap<u64, u64> = state.broken_chains().collect();
+        (state.held().cloned().collect::<Vec<Held>>(), broken)
+    });
+    held.sort_unstable_by_key(|held| held.accept.order);
+    let now = Stamp::now();
+    let mut reports = Vec::new();
+    let mut resumed = 0;
+    for held in held {
+        let accept = held.accept;
+        match read_attempt(&accept.body) {
+            Some(attempt) if !held.started => {
+                if let Some(offset) = broken.get(&accept.chain) {
+                    lanes.bots().get_or_insert(&attempt.bot).lane().note_broken(accept.chain, *offset);
+                }
+                resumed += 1;
+                let report_committed = accept.report_committed;
+                lanes.push(Item { attempt, arrived: accept.stamp, report_committed, has_intent: false });
+            }
+            _ => {
+                let evidence = "the agent stopped while the gateway was being called";
+                let outcome = Outcome::Uncertain(Failure::new(FailureReason::OutcomeUnknown, evidence));
+                let (queued, gateway) = (accept.stamp.age(now), Duration::ZERO);
+                reports
+                    .push(report::outcome(AttemptOutcome { attempt: accept.attempt, outcome, queued, gateway }, now));
+            }
+        }
+    }
+    if resumed > 0 || !reports.is_empty() {
+        tracing::info!(resumed, uncertain = reports.len(), "took up what the last run left");
+    }
+    if !reports.is_empty() {
+        append(journal, reports).await?;
+    }
+    Ok(())
+}
+
+async fn append(journal: &Journal, records: Vec<Record>) -> Result<(), AgentError> {
+    journal.append(records).await.map(|_| ()).map_err(|_| AgentError::JournalFailed)
+}
+
+fn read_attempt(body: &Bytes) -> Option<Attempt> {
+    Attempt::try_from(wire::Attempt::decode(body.clone()).ok()?).ok()
+}
+
+/// Lets the lanes begin with what is held from before, if the server does not say anything for a while.
+///
+/// A journal that stands where it stood, in the same boot, can be no copy of another one: what it holds is this agent's. One
+/// that was moved, or that lived through a reboot, may be a copy whose original goes on elsewhere: the server has to be asked.
+async fn resume(lanes: Arc<Lanes>, is_at_home: bool) {
+    tokio::time::sleep(RESUME_GRACE).await;
+    if is_at_home {
+        if lanes.phase() == Phase::Resuming {
+            tracing::info!("going on with what is held without the server's word");
+            lanes.enter(Phase::Working);
+        }
+    } else if lanes.phase() == Phase::Resuming {
+        tracing::warn!("the journal was moved or the machine restarted: what is held waits for the server's word");
+    }
+}

@@ -1,0 +1,235 @@
+//! What the server wants this node to look like, and what the agent makes of it.
+//!
+//! Latest state, not a log. The last applied state is kept beside the journal, so that an agent that restarts while the server
+//! is away knows its bots and finishes what it accepted. It is a copy for that case only: at its first session an agent asks
+//! for the complete state.
+
+mod declared;
+mod kept;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use muster_domain::gateway::GatewayKind;
+use muster_domain::limits::FLEET_RESOURCES_MAX;
+use muster_domain::{BotId, GatewayId};
+use muster_gateway::GatewaySettings;
+use muster_proto::agent_v1 as wire;
+use tokio::sync::Semaphore;
+
+use self::declared::{Change, Declared, DeclaredBot};
+use crate::bots::{Bots, OpenGateway, Route};
+use crate::journal::Journal;
+use crate::lane::Lanes;
+use crate::supervisor::{self, CALLS_AT_ONCE_MAX, Supervisor};
+use crate::webhook::WebhookAddress;
+
+/// Why a desired state cannot be taken at all. The agent asks for a complete one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DesiredError {
+    /// It builds upon a version that is not applied here.
+    #[error("desired state {version} builds upon {base}, and {applied} is applied")]
+    BaseMismatch {
+        /// Where it leads.
+        version: u64,
+        /// What it builds upon.
+        base: u64,
+        /// What is applied.
+        applied: u64,
+    },
+    /// It names more resources than any node may have.
+    #[error("a desired state names more than {FLEET_RESOURCES_MAX} resources")]
+    TooLarge,
+}
+
+/// Opens the adapter of a gateway, or says what is wrong with its settings.
+pub(crate) type OpenAdapter = dyn Fn(GatewayKind, GatewaySettings) -> Result<Arc<dyn muster_gateway::Gateway>, muster_gateway::ConfigError>
+    + Send
+    + Sync;
+
+/// What desired states are applied to.
+pub(crate) struct Desired {
+    settings: BTreeMap<GatewayId, GatewaySettings>,
+    open: Box<OpenAdapter>,
+    bots: Arc<Bots>,
+    lanes: Arc<Lanes>,
+    journal: Journal,
+    webhook: WebhookAddress,
+    path: PathBuf,
+    declared: Declared,
+    /// Frames of a state whose last one has not come yet.
+    incomplete: Option<wire::DesiredState>,
+    gateways: HashMap<GatewayId, Result<Arc<OpenGateway>, String>>,
+    supervisors: HashMap<BotId, Supervisor>,
+    applied: Arc<AtomicU64>,
+}
+
+/// Everything that [`Desired`] works with.
+pub(crate) struct DesiredParts {
+    pub(crate) settings: BTreeMap<GatewayId, GatewaySettings>,
+    pub(crate) open: Box<OpenAdapter>,
+    pub(crate) bots: Arc<Bots>,
+    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) journal: Journal,
+    pub(crate) webhook: WebhookAddress,
+    pub(crate) path: PathBuf,
+}
+
+impl Desired {
+    /// Begins with the state that was kept at the last run, if there is one.
+    pub(crate) fn new(parts: DesiredParts) -> Self {
+        let DesiredParts { settings, open, bots, lanes, journal, webhook, path } = parts;
+        let mut desired = Desired {
+            settings,
+            open,
+            bots,
+            lanes,
+            journal,
+            webhook,
+            path,
+            declared: Declared::default(),
+            incomplete: None,
+            gateways: HashMap::new(),
+            supervisors: HashMap::new(),
+            applied: Arc::default(),
+        };
+        if let Some(kept) = kept::read(&desired.path) {
+            tracing::info!(
+                bots = kept.bots.len(),
+                "going on with the desired state of the last run until the server tells"
+            );
+            let (change, _) = desired.declared.replace(kept);
+            desired.apply(&change);
+        }
+        desired
+    }
+
+    /// Follows the version that is applied. Zero until the server has told one to this process.
+    pub(crate) fn applied(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.applied)
+    }
+
+    /// Ends all supervisors.
+    pub(crate) fn stop_supervising(&mut self) {
+        self.supervisors.clear();
+    }
+
+    /// Takes a frame. The status follows the last frame of a state.
+    pub(crate) async fn take(
+        &mut self,
+        frame: wire::DesiredState,
+    ) -> Result<Option<wire::DesiredStatus>, DesiredError> {
+        let is_last = !frame.more;
+        let state = match self.incomplete.take() {
+            Some(begun) if begun.version == frame.version => declared::joined(begun, frame),
+            // A newer state overtook one that was never completed.
+            _ => frame,
+        };
+        if declared::resources(&state) > FLEET_RESOURCES_MAX {
+            return Err(DesiredError::TooLarge);
+        }
+        if !is_last {
+            self.incomplete = Some(state);
+            return Ok(None);
+        }
+        let (version, base, applied) = (state.version, state.base_version, self.applied.load(Ordering::Relaxed));
+        if base != 0 && base != applied {
+            self.applied.store(0, Ordering::Relaxed);
+            return Err(DesiredError::BaseMismatch { version, base, applied });
+        }
+        let (change, unreadable) = if base == 0 { self.declared.replace(state) } else { self.declared.amend(state) };
+        self.apply(&change);
+        self.applied.store(version, Ordering::Relaxed);
+        self.keep().await;
+        let errors: Vec<_> = unreadable.into_iter().chain(self.errors()).collect();
+        tracing::info!(version, bots = self.declared.bots.len(), errors = errors.len(), "the desired state is applied");
+        Ok(Some(wire::DesiredStatus { version, errors }))
+    }
+
+    /// Brings gateways, bots and supervisors in line with what is declared.
+    fn apply(&mut self, change: &Change) {
+        for id in &change.gateways {
+            match self.declared.gateways.get(id) {
+                Some(kind) => {
+                    let opened = self.open_gateway(id, *kind);
+                    if let Err(why) = &opened {
+                        tracing::error!(gateway = %id, %why, "a gateway cannot be used");
+                    }
+                    self.gateways.insert(id.clone(), opened);
+                }
+                None => {
+                    self.gateways.remove(id);
+                }
+            }
+        }
+        for id in &change.bots {
+            self.apply_bot(id);
+        }
+        self.lanes.note_declared();
+        self.bots.tidy();
+    }
+
+    fn open_gateway(&self, id: &GatewayId, kind: GatewayKind) -> Result<Arc<OpenGateway>, String> {
+        let settings = match (self.settings.get(id), kind) {
+            (Some(settings), _) => settings.clone(),
+            // It needs no address and no key.
+            (None, GatewayKind::Null) => GatewaySettings::default(),
+            (None, GatewayKind::Evolution) => {
+                return Err(format!(
+                    "the agent's configuration has no section [gateways.{id}]: add one with url and key, and restart the agent"
+                ));
+            }
+        };
+        let gateway = (self.open)(kind, settings).map_err(|error| format!("[gateways.{id}] {error}"))?;
+        Ok(Arc::new(OpenGateway { id: id.clone(), kind, gateway, supervision: Semaphore::new(CALLS_AT_ONCE_MAX) }))
+    }
+
+    fn apply_bot(&mut self, id: &BotId) {
+        // The old supervisor ends before a new one begins.
+        self.supervisors.remove(id);
+        let Some(DeclaredBot { gateway, may_send, connect, address }) = self.declared.bots.get(id).cloned() else {
+            if let Some(bot) = self.bots.get(id) {
+                bot.set_route(None);
+            }
+            return;
+        };
+        let opened = self.gateways.get(&gateway).and_then(|opened| opened.as_ref().ok()).cloned();
+        let bot = self.bots.get_or_insert(id);
+        bot.set_route(Some(Arc::new(Route { gateway: opened.clone(), may_send })));
+        if connect && let Some(opened) = opened {
+            let webhook = self.webhook.target(&gateway, id);
+            let supervisor = supervisor::start(&bot, opened, address, webhook, self.journal.clone());
+            self.supervisors.insert(id.clone(), supervisor);
+        }
+    }
+
+    /// What is declared and cannot be used.
+    fn errors(&self) -> impl Iterator<Item = wire::ResourceError> {
+        let gateways = self.gateways.iter().filter_map(|(id, opened)| {
+            let message = opened.as_ref().err()?.clone();
+            Some(wire::ResourceError { name: id.resource_name(), message })
+        });
+        let bots = self.declared.bots.iter().filter_map(|(id, bot)| {
+            let message = match self.gateways.get(&bot.gateway) {
+                Some(Ok(_)) => return None,
+                Some(Err(_)) => format!("{} cannot be used: see its own error", bot.gateway.resource_name()),
+                None => format!("{} is not declared on this node", bot.gateway.resource_name()),
+            };
+            Some(wire::ResourceError { name: id.resource_name(), message })
+        });
+        gateways.chain(bots)
+    }
+
+    async fn keep(&self) {
+        let (state, path) = (self.declared.to_wire(), self.path.clone());
+        let kept = tokio::task::spawn_blocking(move || kept::write(&path, &state)).await;
+        if let Ok(Err(error)) = kept {
+            tracing::warn!(path = %self.path.display(), %error, "the desired state cannot be kept for the next start");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

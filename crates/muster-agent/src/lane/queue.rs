@@ -1,0 +1,187 @@
+//! What waits in a lane, in the order of dispatch, and which chains are broken.
+
+use std::collections::{HashMap, VecDeque};
+
+use muster_domain::message::AttemptRef;
+use muster_proto::convert::agent_v1::Attempt;
+
+use crate::clock::Stamp;
+
+/// The offset of a report that is not durable yet: later than any that an attempt can know.
+const NOT_YET_REPORTED: u64 = u64::MAX;
+
+/// An attempt that was accepted.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) attempt: Attempt,
+    /// When it arrived.
+    pub(crate) arrived: Stamp,
+    /// Reports up to here were taken into account when it was chosen. Never falls from one item to the next.
+    pub(crate) report_committed: u64,
+    /// Its intent is durable already.
+    pub(crate) has_intent: bool,
+}
+
+/// The queue of one bot.
+#[derive(Debug, Default)]
+pub(crate) struct LaneQueue {
+    items: VecDeque<Item>,
+    /// Somebody works through the queue, or is about to.
+    is_running: bool,
+    /// Per broken chain, the report after which an attempt of it must have been chosen.
+    chains: HashMap<u64, u64>,
+}
+
+impl LaneQueue {
+    /// Takes the lane for an attempt that would be its only one. `false` if anything is ahead of it.
+    pub(crate) fn try_begin(&mut self, chain: u64, report_committed: u64) -> bool {
+        if self.is_running || !self.items.is_empty() || self.is_broken(chain, report_committed) {
+            return false;
+        }
+        self.is_running = true;
+        true
+    }
+
+    /// Gives back a lane that [`LaneQueue::try_begin`] took.
+    pub(crate) fn abandon(&mut self) {
+        self.is_running = false;
+    }
+
+    /// Puts an attempt behind the others. `true` if somebody has to be sent to work through them.
+    pub(crate) fn push(&mut self, item: Item) -> bool {
+        // An attempt with an intent took the lane when it got it.
+        let needs_worker = item.has_intent || !self.is_running;
+        self.items.push_back(item);
+        self.is_running = true;
+        needs_worker
+    }
+
+    /// The next attempt, and whether its chain is broken for it. `None` ends the work: the lane is idle then.
+    pub(crate) fn pop(&mut self, ends_work: bool) -> Option<(Item, bool)> {
+        let Some(item) = self.items.pop_front() else {
+            self.is_running = !ends_work;
+            return None;
+        };
+        if self.chains.is_empty() {
+            return Some((item, false));
+        }
+        // Items know ever more reports: what this one knows, all behind it know.
+        self.chains.retain(|_, offset| *offset > item.report_committed);
+        let is_broken = self.chains.contains_key(&item.attempt.chain);
+        Some((item, is_broken))
+    }
+
+    /// Puts an attempt back to the front.
+    pub(crate) fn unpop(&mut self, item: Item) {
+        self.items.push_front(item);
+    }
+
+    /// Whether the chain is broken for an attempt that was chosen with this knowledge.
+    pub(crate) fn is_broken(&self, chain: u64, report_committed: u64) -> bool {
+        self.chains.get(&chain).is_some_and(|offset| *offset > report_committed)
+    }
+
+    /// A message of the chain comes again; the report that says so is not durable yet.
+    pub(crate) fn break_chain(&mut self, chain: u64) {
+        self.chains.insert(chain, NOT_YET_REPORTED);
+    }
+
+    /// The report that a message of the chain comes again stands at `offset`.
+    pub(crate) fn chain_broken_at(&mut self, chain: u64, offset: u64) {
+        self.chains.insert(chain, offset);
+    }
+
+    /// The journal says that the chain was broken at `offset`, before this lane knew.
+    pub(crate) fn note_broken(&mut self, chain: u64, offset: u64) {
+        let mark = self.chains.entry(chain).or_default();
+        *mark = offset.max(*mark);
+    }
+
+    /// Takes an attempt out that was not begun.
+    pub(crate) fn take_out(&mut self, attempt: AttemptRef) -> Option<Item> {
+        let at = self.items.iter().position(|item| item.attempt.attempt == attempt && !item.has_intent)?;
+        self.items.remove(at)
+    }
+
+    /// The work ends with items left.
+    pub(crate) fn leave(&mut self) {
+        self.is_running = false;
+    }
+
+    /// Whether nothing waits and nobody works.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.is_running && self.items.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use muster_domain::content::{Content, Courtesy};
+    use muster_domain::{Address, BotId, MessageId};
+
+    use super::*;
+
+    fn item(message: i64, chain: u64, report_committed: u64) -> Item {
+        let attempt = Attempt {
+            attempt: AttemptRef { message_id: MessageId::from_raw(message).unwrap(), attempt_no: 1 },
+            bot: BotId::new("a").unwrap(),
+            recipient: Address::from_stored("x"),
+            content: Content::Text { body: "x".into() },
+            chain,
+            start_within: Duration::from_secs(60),
+            reply_to: None,
+            courtesy: Courtesy::default(),
+        };
+        Item { attempt, arrived: Stamp::default(), report_committed, has_intent: false }
+    }
+
+    fn broken(lane: &mut LaneQueue) -> bool {
+        lane.pop(false).unwrap().1
+    }
+
+    #[test]
+    fn a_broken_chain_holds_back_what_was_chosen_before_the_report() {
+        let mut lane = LaneQueue::default();
+        for (message, chain, known) in [(1, 7, 4), (2, 8, 4), (3, 7, 9), (4, 7, 10)] {
+            lane.push(item(message, chain, known));
+        }
+        lane.break_chain(7);
+        assert!(broken(&mut lane));
+        lane.chain_broken_at(7, 10);
+        assert!(!broken(&mut lane));
+        assert!(broken(&mut lane));
+        assert!(!broken(&mut lane));
+        lane.note_broken(8, 3);
+        lane.note_broken(8, 2);
+        assert!(lane.is_broken(8, 2) && !lane.is_broken(8, 3));
+        assert!(!lane.is_broken(7, 0), "nobody behind an attempt that knows the report needs the mark");
+    }
+
+    #[test]
+    fn one_worker_at_a_time() {
+        let mut lane = LaneQueue::default();
+        assert!(lane.try_begin(1, 0));
+        assert!(!lane.try_begin(1, 0));
+        lane.abandon();
+        assert!(lane.push(item(1, 1, 0)));
+        assert!(!lane.push(item(2, 1, 0)));
+        assert!(!lane.try_begin(1, 0));
+        assert!(lane.pop(true).is_some());
+        assert!(lane.pop(true).is_some());
+        assert!(lane.pop(true).is_none());
+        assert!(lane.is_idle());
+    }
+
+    #[test]
+    fn what_has_begun_is_not_taken_out() {
+        let mut lane = LaneQueue::default();
+        lane.push(item(1, 1, 0));
+        lane.push(Item { has_intent: true, ..item(2, 1, 0) });
+        let attempt = |message| AttemptRef { message_id: MessageId::from_raw(message).unwrap(), attempt_no: 1 };
+        assert!(lane.take_out(attempt(1)).is_some());
+        assert!(lane.take_out(attempt(1)).is_none());
+        assert!(lane.take_out(attempt(2)).is_none());
+    }
+}

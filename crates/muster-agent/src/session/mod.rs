@@ -1,0 +1,305 @@
+//! The agent's session with the server: one stream at a time, opened again whenever it ends.
+//!
+//! The stream is disposable. What was accepted is in the journal and goes on in the lanes whether or not a session is open;
+//! what is to be reported waits in the journal and is sent from where the server's last commit stands.
+
+mod backoff;
+mod credit;
+mod handshake;
+mod intake;
+mod outbox;
+mod reader;
+mod sender;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use muster_domain::NodeId;
+use muster_proto::agent_v1 as wire;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use self::backoff::Backoff;
+pub(crate) use self::credit::Capacity;
+use self::credit::Credits;
+use self::handshake::Opened;
+use self::intake::{Arrival, Intake, IntakeEnd, Underway};
+pub(crate) use self::outbox::Outbox;
+use self::reader::Reader;
+use self::sender::Sender;
+use crate::command::Commands;
+use crate::desired::Desired;
+use crate::error::{AgentError, Refusal};
+use crate::journal::{AppendError, Journal};
+use crate::lane::{Lanes, Phase};
+
+/// How long the server may take to answer Drain. It answers in its next turn; a server that does not is treated as one that
+/// has answered.
+const DRAIN_ACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the last reports may take to be acknowledged once everything else is done.
+const LAST_REPORTS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the server may take to end the stream after Goodbye.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What sessions work with.
+pub(crate) struct Sessions {
+    pub(crate) node: NodeId,
+    pub(crate) channel: Channel,
+    pub(crate) journal: Journal,
+    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) desired: Arc<tokio::sync::Mutex<Desired>>,
+    /// Version of the desired state that is applied.
+    pub(crate) applied_version: Arc<AtomicU64>,
+    pub(crate) commands: Commands,
+    pub(crate) capacity: Capacity,
+    pub(crate) drain_deadline: Duration,
+    /// Random, from the start of this process.
+    pub(crate) process_id: [u8; 16],
+}
+
+/// Why a session ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The line broke, or was never there.
+    Lost(String),
+    /// The server ended it.
+    Closed(wire::Close),
+    /// The server gave no sign, or broke the protocol.
+    ServerFault(String),
+    /// The journal has no room for what was dispatched.
+    JournalFull,
+    /// The journal cannot be written any more.
+    JournalFailed,
+    /// The server has reports that the journal does not have.
+    JournalBehind { committed: u64, head: u64 },
+    /// The agent was told to stop, and said goodbye.
+    Stopped,
+}
+
+/// What the halves of a session share.
+struct Shared {
+    /// Highest frame that arrived.
+    received_seq: AtomicU64,
+    /// Reports that the server acknowledged in this session.
+    committed: watch::Sender<u64>,
+    /// The server will not dispatch any more.
+    drain_acknowledged: Notify,
+}
+
+impl Sessions {
+    /// Holds sessions until the agent is told to stop, or until none can be held without somebody acting.
+    pub(crate) async fn run(&self, shutdown: &CancellationToken) -> Result<(), AgentError> {
+        let mut backoff = Backoff::default();
+        loop {
+            let began = Instant::now();
+            let end = self.hold(shutdown).await;
+            let lasted = began.elapsed();
+            let asked = match end {
+                End::Stopped => return Ok(()),
+                End::JournalFailed => return Err(AgentError::JournalFailed),
+                End::JournalBehind { committed, head } => return Err(AgentError::JournalBehind { committed, head }),
+                End::Closed(close) => self.closed(close)?,
+                End::Lost(why) => {
+                    tracing::warn!(%why, "no session with the server: what is held goes on, reports are kept");
+                    Duration::ZERO
+                }
+                End::ServerFault(why) => {
+                    tracing::warn!(%why, "the session was ended: the server broke the protocol or gave no sign");
+                    Duration::ZERO
+                }
+                End::JournalFull => {
+                    tracing::warn!("the session was ended: the journal has no room for what the server dispatched");
+                    Duration::ZERO
+                }
+            };
+            if shutdown.is_cancelled() {
+                return Ok(());
+            }
+            let wait = backoff.next(lasted, asked, rand::random());
+            tracing::debug!(wait_ms = wait.as_millis(), "the next session is tried after a wait");
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = shutdown.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    /// What follows from a Close: the wait that the server asks for, or the end of the agent.
+    fn closed(&self, close: wire::Close) -> Result<Duration, AgentError> {
+        use wire::close::Reason;
+        let reason = close.reason();
+        let message = close.message;
+        if !close.permanent {
+            tracing::warn!(reason = reason.as_str_name(), %message, "the server ended the session");
+            return Ok(Duration::from_millis(close.retry_after_ms.into()));
+        }
+        tracing::error!(reason = reason.as_str_name(), %message, "the server refuses this agent until somebody acts");
+        let reason = match reason {
+            Reason::NodeUnknown => Refusal::NodeUnknown,
+            Reason::DuplicateIdentity => Refusal::DuplicateIdentity,
+            Reason::JournalForked => Refusal::JournalForked,
+            Reason::ProtocolUnsupported => Refusal::ProtocolUnsupported,
+            _ => Refusal::Other,
+        };
+        Err(AgentError::Refused { node: self.node.clone(), reason, message })
+    }
+
+    /// One session from Hello to its end.
+    async fn hold(&self, shutdown: &CancellationToken) -> End {
+        let opening = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return End::Stopped,
+            opened = self.open() => opened,
+        };
+        let Opened { welcome, frames, inbound, credits } = match opening {
+            Ok(opened) => opened,
+            Err(end) => return end,
+        };
+        tracing::info!(node = %self.node, epoch = welcome.epoch, "a session with the server is open");
+
+        let shared = Arc::new(Shared {
+            received_seq: AtomicU64::new(1),
+            committed: watch::Sender::new(welcome.report_committed),
+            drain_acknowledged: Notify::new(),
+        });
+        let (outbox, outgoing) = Outbox::new();
+        let (arrivals, arriving) = tokio::sync::mpsc::unbounded_channel();
+        let (desired, desired_frames) = tokio::sync::mpsc::unbounded_channel();
+        let underway = Arc::new(Underway::default());
+        let commands = self.commands.session(outbox.clone());
+
+        let _ = arrivals.send(Arrival::Drop(handshake::dropped(&welcome)));
+        let _ = arrivals.send(Arrival::Confirmed);
+        let intake = Intake {
+            journal: self.journal.clone(),
+            lanes: Arc::clone(&self.lanes),
+            outbox: outbox.clone(),
+            underway: Arc::clone(&underway),
+        };
+        let mut intake = std::pin::pin!(intake.run(arriving));
+        let mut intake_has_ended = false;
+        let end = {
+            let reader = Reader {
+                inbound,
+                shared: Arc::clone(&shared),
+                journal: self.journal.clone(),
+                outbox: outbox.clone(),
+                arrivals,
+                desired,
+                commands,
+                credits,
+                underway,
+                stall_timeout: Duration::from_millis(welcome.stall_timeout_ms.into()),
+            };
+            let sender = Sender::new(
+                &welcome,
+                frames,
+                outgoing,
+                Arc::clone(&shared),
+                self.journal.clone(),
+                Arc::clone(&self.applied_version),
+            );
+            let mut reader = std::pin::pin!(reader.run());
+            let mut sender = std::pin::pin!(sender.run());
+            let desired = desired_states(&self.desired, desired_frames, &outbox);
+            let ending = async {
+                tokio::select! {
+                    end = &mut reader => end,
+                    end = &mut sender => end,
+                    end = &mut intake => {
+                        intake_has_ended = true;
+                        intake_end(end)
+                    }
+                    end = desired => end,
+                    () = self.drain(shutdown, &shared, &outbox) => End::Stopped,
+                }
+            };
+            let end = ending.await;
+            if let Some(reason) = goodbye(&end, &self.journal) {
+                outbox.send(wire::agent_frame::Body::Goodbye(wire::Goodbye { reason: reason.into() }));
+                // The stream ends when the server has read it; a server that does not is left alone.
+                let farewell = async {
+                    tokio::select! {
+                        _ = &mut reader => {}
+                        _ = &mut sender => {}
+                    }
+                };
+                let _ = tokio::time::timeout(GOODBYE_TIMEOUT, farewell).await;
+            }
+            end
+        };
+        // Whatever the intake is doing is finished, and nothing more: the next Hello says what is held.
+        if !intake_has_ended {
+            intake.await;
+        }
+        end
+    }
+
+    /// Waits for the signal to stop, and then empties the agent as far as that goes: what is not started is handed back, what
+    /// is started ends, and every report is acknowledged.
+    async fn drain(&self, shutdown: &CancellationToken, shared: &Shared, outbox: &Outbox) {
+        shutdown.cancelled().await;
+        let deadline = tokio::time::Instant::now() + self.drain_deadline;
+        let deadline_ms = u32::try_from(self.drain_deadline.as_millis()).unwrap_or(u32::MAX);
+        tracing::info!(deadline_ms, "the agent stops: handing back what is not started");
+        self.lanes.enter(Phase::Draining);
+        outbox.send(wire::agent_frame::Body::Drain(wire::Drain { deadline_ms }));
+        if tokio::time::timeout(DRAIN_ACK_TIMEOUT, shared.drain_acknowledged.notified()).await.is_err() {
+            tracing::warn!("the server did not answer Drain");
+        }
+        let mut head = self.journal.head();
+        let emptied =
+            async { while self.journal.read(|state| state.held().len()) > 0 && head.changed().await.is_ok() {} };
+        if tokio::time::timeout_at(deadline, emptied).await.is_err() {
+            tracing::warn!("some sends did not end in time: their outcome is told at the next start");
+        }
+        self.lanes.enter(Phase::Stopping);
+        let mut committed = shared.committed.subscribe();
+        let reported = committed.wait_for(|committed| *committed >= *head.borrow());
+        if tokio::time::timeout(LAST_REPORTS_TIMEOUT, reported).await.is_err() {
+            tracing::warn!("some reports were not acknowledged: they are sent at the next start");
+        }
+    }
+}
+
+/// How a session says goodbye, if there is anybody to say it to.
+fn goodbye(end: &End, journal: &Journal) -> Option<wire::goodbye::Reason> {
+    use wire::goodbye::Reason;
+    match end {
+        End::Lost(_) | End::Closed(_) => None,
+        End::ServerFault(_) => Some(Reason::ServerFault),
+        End::JournalFull | End::JournalFailed | End::JournalBehind { .. } => Some(Reason::Stopped),
+        End::Stopped => {
+            let is_empty = journal.read(|state| state.held().len() == 0 && state.pending_count() == 0);
+            Some(if is_empty { Reason::Drained } else { Reason::Stopped })
+        }
+    }
+}
+
+fn intake_end(end: IntakeEnd) -> End {
+    match end {
+        IntakeEnd::SessionEnded => End::Lost("the session's reader ended".to_owned()),
+        IntakeEnd::Refused(AppendError::Full) => End::JournalFull,
+        IntakeEnd::Refused(AppendError::Closed) => End::JournalFailed,
+    }
+}
+
+/// Applies what the server wants the node to look like.
+async fn desired_states(
+    desired: &tokio::sync::Mutex<Desired>,
+    mut frames: tokio::sync::mpsc::UnboundedReceiver<wire::DesiredState>,
+    outbox: &Outbox,
+) -> End {
+    while let Some(frame) = frames.recv().await {
+        match desired.lock().await.take(frame).await {
+            Ok(Some(status)) => outbox.send(wire::agent_frame::Body::DesiredStatus(status)),
+            Ok(None) => {}
+            Err(mismatch) => return End::ServerFault(mismatch.to_string()),
+        }
+    }
+    std::future::pending().await
+}

@@ -4,6 +4,7 @@
 //! processes under load and compares the ledgers. Both drive the real programs over their public interfaces.
 
 pub mod bench;
+pub mod chaos;
 mod load;
 mod measure;
 mod product;

@@ -2,11 +2,15 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
 
+use std::fmt::Display;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use muster_trials::bench::{self, Extent, Part};
+use muster_trials::chaos::{self, Campaign};
+use serde::Serialize;
 
 /// Trials of Muster as a whole.
 #[derive(Parser)]
@@ -26,6 +30,18 @@ enum Trial {
         /// Only this part; may be repeated. A ratio needs both of its sides.
         #[arg(long, value_name = "NAME")]
         only: Vec<Part>,
+        /// How to print the result. Progress goes to standard error.
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// Kills and freezes real processes while clients send, and then compares the ledgers. Exit code 1 if a promise broke.
+    Chaos {
+        /// How long things break.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        seconds: u64,
+        /// Decides what is done to whom and when. Default: a random one.
+        #[arg(long)]
+        seed: Option<u32>,
         /// How to print the result. Progress goes to standard error.
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
         output: Output,
@@ -55,12 +71,28 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.trial {
         Trial::Bench { quick, only, output } => {
             let extent = if quick { Extent::Quick } else { Extent::Full };
-            let report = bench::run(extent, &only, |line| eprintln!("{line}")).await?;
-            match output {
-                Output::Text => print!("{report}"),
-                Output::Json => println!("{}", serde_json::to_string(&report)?),
-            }
+            let report = bench::run(extent, &only, progress).await?;
+            print(&report, output)?;
             Ok(ExitCode::SUCCESS)
         }
+        Trial::Chaos { seconds, seed, output } => {
+            let seed = seed.unwrap_or_else(rand::random).into();
+            let campaign = Campaign { seed, length: Duration::from_secs(seconds) };
+            let report = chaos::run(campaign, progress).await?;
+            print(&report, output)?;
+            Ok(if report.holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
     }
+}
+
+fn progress(line: &str) {
+    eprintln!("{line}");
+}
+
+fn print(report: &(impl Display + Serialize), output: Output) -> Result<()> {
+    match output {
+        Output::Text => print!("{report}"),
+        Output::Json => println!("{}", serde_json::to_string(report)?),
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use muster_demo::processes::{Process, Program};
@@ -24,6 +24,16 @@ pub(crate) struct GatewayEntry {
     pub(crate) product: Option<(String, String)>,
 }
 
+/// A gateway of the simulator, with instances that are linked from the start.
+pub(crate) struct SimulatedGateway {
+    pub(crate) name: String,
+    pub(crate) key: String,
+    /// Name and number of each instance.
+    pub(crate) instances: Vec<(String, String)>,
+    /// More keys of the gateway, a line of TOML each.
+    pub(crate) settings: String,
+}
+
 impl Rig {
     /// A fresh folder. The program lies beside this one, where cargo builds both.
     pub(crate) fn new() -> Result<Self> {
@@ -39,30 +49,32 @@ impl Rig {
         Ok(Self { program: Program::new(muster, folder.path()), folder })
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
     /// The server's database.
     pub(crate) fn database(&self) -> PathBuf {
         self.folder.path().join("muster.db")
     }
 
-    /// Starts a server at a free port. Started again, it comes back at the same one.
-    pub(crate) async fn server(&self) -> Result<Process> {
-        let config = self.write("server.toml", &format!("database = {:?}\n", self.database()))?;
+    /// Starts a server at a free port. Started again, it comes back at the same one. `settings` are lines of its
+    /// configuration.
+    pub(crate) async fn server(&self, settings: &str) -> Result<Process> {
+        let config = self.write("server.toml", &format!("database = {:?}\n{settings}", self.database()))?;
         let args = ["server", "--config", &config, "--listen", "127.0.0.1:0"];
         let mut server = self.program.start("server", args).await?;
-        let address = server.address("api").to_owned();
-        let socket = address.strip_prefix("http://").unwrap_or(&address).trim_end_matches('/').to_owned();
+        let socket = socket(server.address("api")).to_owned();
         server.set_option("--listen", socket);
         Ok(server)
     }
 
-    /// Starts the agent of a node.
-    pub(crate) async fn agent(&self, node: &str, server: &str, gateways: &[GatewayEntry]) -> Result<Process> {
+    /// Starts the agent of a node. `settings` are lines of its configuration.
+    pub(crate) async fn agent(
+        &self,
+        node: &str,
+        server: &str,
+        gateways: &[GatewayEntry],
+        settings: &str,
+    ) -> Result<Process> {
         let journal = self.folder.path().join(format!("journal-{node}"));
-        let mut text = format!("node = {node:?}\nserver = {server:?}\njournal = {journal:?}\n");
+        let mut text = format!("node = {node:?}\nserver = {server:?}\njournal = {journal:?}\n{settings}");
         text.push_str("webhook_listen = \"127.0.0.1:0\"\n");
         for gateway in gateways {
             writeln!(text, "\n[gateways.{}]", gateway.id)?;
@@ -74,10 +86,36 @@ impl Rig {
         Ok(self.program.start(node, ["agent", "--config", &config]).await?)
     }
 
-    /// Starts a simulator with a configuration.
-    pub(crate) async fn simulator(&self, config: &str) -> Result<Process> {
-        let config = self.write("sim.toml", config)?;
-        Ok(self.program.start("sim", ["sim", "--config", &config]).await?)
+    /// Starts a simulator at free ports. Started again, it comes back at the same ones.
+    pub(crate) async fn simulator(&self, gateways: &[SimulatedGateway]) -> Result<Process> {
+        let loopback = "127.0.0.1:0".to_owned();
+        let free = vec![loopback.clone(); gateways.len()];
+        let config = self.write("sim.toml", &self.simulator_config(gateways, &loopback, &free)?)?;
+        let simulator = self.program.start("sim", ["sim", "--config", &config]).await?;
+        let taken: Vec<String> = gateways
+            .iter()
+            .map(|gateway| socket(simulator.address(&format!("gateways/{}", gateway.name))).to_owned())
+            .collect();
+        self.write("sim.toml", &self.simulator_config(gateways, socket(simulator.address("admin")), &taken)?)?;
+        Ok(simulator)
+    }
+
+    fn simulator_config(&self, gateways: &[SimulatedGateway], admin: &str, listen: &[String]) -> Result<String> {
+        let mut text = format!("ledger = {:?}\nadmin = {admin:?}\n", self.folder.path().join("ledger.jsonl"));
+        for (gateway, listen) in gateways.iter().zip(listen) {
+            let SimulatedGateway { name, key, instances, settings } = gateway;
+            writeln!(text, "\n[[gateways]]\nname = {name:?}\nlisten = {listen:?}\napi_key = {key:?}\n{settings}")?;
+            for (name, number) in instances {
+                let number = number.trim_start_matches('+');
+                writeln!(text, "[[gateways.instances]]\nname = {name:?}\nnumber = {number:?}")?;
+            }
+        }
+        Ok(text)
+    }
+
+    /// Leaves the folder where it is, and tells where.
+    pub(crate) fn keep(self) -> PathBuf {
+        self.folder.keep()
     }
 
     fn write(&self, name: &str, text: &str) -> Result<String> {
@@ -85,6 +123,11 @@ impl Rig {
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
         path.into_os_string().into_string().ok().context("the folder for temporary files has a name that is no UTF-8")
     }
+}
+
+/// Host and port of an address.
+fn socket(address: &str) -> &str {
+    address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/')
 }
 
 /// A connection to a server.

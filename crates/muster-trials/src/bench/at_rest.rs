@@ -51,7 +51,7 @@ pub(super) async fn measure(extent: Extent) -> Result<AtRest> {
     raise_file_limit()?;
     let fleet = Fleet { kind: GatewayKind::Null, nodes: streams, bots };
     let rig = Rig::new()?;
-    let mut server = rig.server().await?;
+    let mut server = rig.server("").await?;
     let empty = resident(&server).await?;
 
     let address = server.address("api").to_owned();

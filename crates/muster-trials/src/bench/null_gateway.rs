@@ -31,11 +31,11 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) async fn measure(extent: Extent) -> Result<NullGateway> {
     let fleet = Fleet { kind: GatewayKind::Null, nodes: 1, bots: BOTS };
     let rig = Rig::new()?;
-    let server = rig.server().await?;
+    let server = rig.server("").await?;
     let clients = connect_many(server.address("api"), CLIENTS).await?;
     product::declare(&clients[0], &fleet).await?;
     let gateway = GatewayEntry { id: Fleet::gateway(0), product: None };
-    let _agent = rig.agent(&Fleet::node(0), server.address("api"), &[gateway]).await?;
+    let _agent = rig.agent(&Fleet::node(0), server.address("api"), &[gateway], "").await?;
 
     let mut run = Run { clients, fleet, sent: 0 };
     run.warm_up().await?;

@@ -50,7 +50,7 @@ pub(super) async fn measure(extent: Extent) -> Result<Recovery> {
     };
     let fleet = Fleet { kind: GatewayKind::Null, nodes: 1, bots: BOTS };
     let rig = Rig::new()?;
-    let mut server = rig.server().await?;
+    let mut server = rig.server("").await?;
     let address = server.address("api").to_owned();
     let clients = connect_many(&address, CLIENTS).await?;
     product::declare(&clients[0], &fleet).await?;

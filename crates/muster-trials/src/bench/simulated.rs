@@ -1,7 +1,5 @@
 //! A fleet whose gateway is the simulator: how both sides are set up for a measurement.
 
-use std::fmt::Write as _;
-
 use anyhow::Result;
 use muster_demo::processes::Process;
 use muster_proto::v1::GatewayKind;
@@ -9,7 +7,7 @@ use muster_proto::v1::GatewayKind;
 use super::null_gateway::Run;
 use crate::load::CLIENTS;
 use crate::product::{self, Fleet};
-use crate::rig::{GatewayEntry, Rig, connect_many};
+use crate::rig::{GatewayEntry, Rig, SimulatedGateway, connect_many};
 
 /// The gateway's global key. It opens nothing but a process on loopback.
 pub(super) const KEY: &str = "trials";
@@ -29,19 +27,20 @@ impl Simulated {
     pub(super) async fn start(bots: usize) -> Result<Self> {
         let fleet = Fleet { kind: GatewayKind::Evolution, nodes: 1, bots };
         let rig = Rig::new()?;
-        let mut config = format!("ledger = {:?}\n\n[[gateways]]\n", rig.folder().join("ledger.jsonl"));
-        writeln!(config, "name = {:?}\napi_key = {KEY:?}\nfaults.webhooks.drop = 1.0", Fleet::gateway(0))?;
-        for bot in 0..bots {
-            let number = Fleet::address(bot).trim_start_matches('+').to_owned();
-            writeln!(config, "\n[[gateways.instances]]\nname = {:?}\nnumber = {number:?}", Fleet::bot(bot))?;
-        }
-        let simulator = rig.simulator(&config).await?;
-        let server = rig.server().await?;
+        let simulator = rig
+            .simulator(&[SimulatedGateway {
+                name: Fleet::gateway(0),
+                key: KEY.to_owned(),
+                instances: (0..bots).map(|bot| (Fleet::bot(bot), Fleet::address(bot))).collect(),
+                settings: "faults.webhooks.drop = 1.0\n".to_owned(),
+            }])
+            .await?;
+        let server = rig.server("").await?;
         let clients = connect_many(server.address("api"), CLIENTS).await?;
         product::declare(&clients[0], &fleet).await?;
         let product = Some((Self::url_of(&simulator), KEY.to_owned()));
         let gateway = GatewayEntry { id: Fleet::gateway(0), product };
-        let agent = rig.agent(&Fleet::node(0), server.address("api"), &[gateway]).await?;
+        let agent = rig.agent(&Fleet::node(0), server.address("api"), &[gateway], "").await?;
         let mut run = Run { clients, fleet, sent: 0 };
         run.warm_up().await?;
         Ok(Self { run, simulator, _server: server, _agent: agent, _rig: rig })

@@ -30,6 +30,11 @@ impl Counts {
         self.of(&[MessageState::Sent, MessageState::Delivered, MessageState::Read])
     }
 
+    /// They have not come to an end.
+    pub(crate) fn under_way(&self) -> u64 {
+        self.of(&[MessageState::Waiting, MessageState::Dispatched])
+    }
+
     /// They will not move by themselves any more, or only by receipts.
     pub(crate) fn settled(&self) -> u64 {
         let lost = [MessageState::Failed, MessageState::Expired, MessageState::Cancelled, MessageState::Uncertain];

@@ -44,8 +44,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const HANDSHAKES_IN_FLIGHT: usize = 64;
 
 pub(super) async fn measure(extent: Extent) -> Result<AtRest> {
+    // The window takes in a heartbeat of every session.
     let (streams, bots, window) = match extent {
-        Extent::Quick => (1_000, 20_000, Duration::from_secs(5)),
+        Extent::Quick => (1_000, 20_000, Duration::from_secs(10)),
         Extent::Full => (1_000, 100_000, Duration::from_secs(30)),
     };
     raise_file_limit()?;

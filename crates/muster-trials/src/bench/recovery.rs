@@ -76,7 +76,7 @@ pub(super) async fn measure(extent: Extent) -> Result<Recovery> {
         waiting,
         serving_ms: millis(serving),
         first_dispatch_ms: millis(first - begin),
-        steady_dispatch_ms: millis(pace.steady_after),
+        steady_dispatch_ms: millis(pace.steady_after.max(first - begin)),
         steady_per_second: pace.per_second,
         server_peak_bytes: usage.resident_peak_bytes,
     })

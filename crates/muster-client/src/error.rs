@@ -147,7 +147,14 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let message = if self.message.is_empty() { self.code.description() } else { &self.message };
-        f.write_str(message)?;
+        // Servers put the first violation into the message, for clients that show nothing else.
+        let first = self.violations.first().map(|(field, description)| format!("{field}: {description}"));
+        let repeats = first.is_some_and(|first| message.contains(&first));
+        match &self.violations[..] {
+            [(field, description)] if repeats => write!(f, "{field}: {description}")?,
+            [_, _, ..] if repeats => f.write_str("the request breaks several rules")?,
+            _ => f.write_str(message)?,
+        }
         match &self.reason {
             Some(reason) => write!(f, " ({reason})")?,
             None => write!(f, " ({:?})", self.code)?,
@@ -155,8 +162,10 @@ impl fmt::Display for Refusal {
         if let Some(advice) = self.advice() {
             write!(f, ": {advice}")?;
         }
-        for (field, description) in &self.violations {
-            write!(f, "\n  {field}: {description}")?;
+        if !(repeats && self.violations.len() == 1) {
+            for (field, description) in &self.violations {
+                write!(f, "\n  {field}: {description}")?;
+            }
         }
         Ok(())
     }
@@ -182,6 +191,11 @@ mod tests {
             Error::from(status).to_string(),
             "the message breaks a rule (INVALID_MESSAGE)\n  message.recipient: must be a WhatsApp address"
         );
+        let mut details = ErrorDetails::new();
+        details.add_bad_request_violation("message.recipient", "must not be empty");
+        let repeated =
+            Status::with_error_details(Code::InvalidArgument, "message.recipient: must not be empty", details);
+        assert_eq!(Error::from(repeated).to_string(), "message.recipient: must not be empty (InvalidArgument)");
         let bare = Error::from(Status::new(Code::Unimplemented, ""));
         assert!(bare.to_string().contains("older than this client"), "{bare}");
     }

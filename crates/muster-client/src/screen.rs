@@ -191,6 +191,12 @@ impl Field {
         Field { text: text.into(), tone, right: false }
     }
 
+    /// The same text in a tone.
+    #[must_use]
+    pub fn with_tone(self, tone: Tone) -> Self {
+        Field { tone, ..self }
+    }
+
     /// A number or a duration, which reads best when its end is aligned.
     pub fn right(text: impl Into<String>) -> Self {
         Field { text: text.into(), tone: Tone::Plain, right: true }

@@ -57,6 +57,8 @@ pub struct Taken {
     pub delivered: bool,
     /// Whether it was read.
     pub read: bool,
+    /// Whether the network has more to say about it.
+    pub pending: bool,
 }
 
 /// Everything that is compared.
@@ -155,6 +157,19 @@ pub fn check(evidence: &Evidence<'_>) -> Verdict {
     comparison.check_states();
     comparison.check_order();
     comparison.verdict()
+}
+
+/// How many messages still wait for a receipt: one that the network has yet to give, or one that it gave and that the server
+/// does not show yet. Where receipts are lost on the way, this does not reach zero.
+pub fn receipts_outstanding(believed: &[Believed], taken: &[Taken]) -> usize {
+    let states: HashMap<&str, MessageState> =
+        believed.iter().filter_map(|believed| Some((believed.network_id.as_deref()?, believed.state))).collect();
+    let outstanding = |taken: &&Taken| {
+        let state = states.get(taken.network_id.as_str());
+        let read = state == Some(&MessageState::Read);
+        taken.pending || (taken.read && !read) || (taken.delivered && !read && state != Some(&MessageState::Delivered))
+    };
+    taken.iter().filter(outstanding).count()
 }
 
 /// What may stand behind a message of the ledger that no network id leads to.
@@ -370,6 +385,7 @@ mod tests {
             content: format!("hash-{id}"),
             delivered: false,
             read: false,
+            pending: false,
         }
     }
 
@@ -410,6 +426,18 @@ mod tests {
         assert_eq!(rules(&[believed(1, Sent)], &[other]), [Rule::OtherContent]);
         let elsewhere = Taken { bot: "b".into(), ..taken(1, 1) };
         assert_eq!(rules(&[believed(1, Sent)], &[elsewhere]), [Rule::OtherWay]);
+    }
+
+    #[test]
+    fn receipts_are_outstanding_until_both_sides_know_them() {
+        let sent = believed(1, MessageState::Sent);
+        let read = believed(1, MessageState::Read);
+        let silent = taken(1, 1);
+        assert_eq!(receipts_outstanding(std::slice::from_ref(&sent), std::slice::from_ref(&silent)), 0);
+        let delivered = Taken { delivered: true, ..silent.clone() };
+        assert_eq!(receipts_outstanding(std::slice::from_ref(&sent), std::slice::from_ref(&delivered)), 1);
+        assert_eq!(receipts_outstanding(std::slice::from_ref(&read), &[delivered]), 0);
+        assert_eq!(receipts_outstanding(&[read], &[Taken { pending: true, ..silent }]), 1);
     }
 
     #[test]

@@ -123,24 +123,21 @@ fn state(wire: v1::MessageState) -> Option<MessageState> {
 /// All messages that the network took, in its order.
 pub async fn taken(admin: &AdminClient) -> Result<Vec<Taken>, FactsError> {
     let lines = admin.ledger().await?;
-    let mut delivered = HashSet::new();
-    let mut read = HashSet::new();
+    let mut given: HashSet<(String, Status)> = HashSet::new();
     for line in &lines {
         if let LedgerEvent::Status { network_id, status } = &line.entry.event {
-            match status {
-                Status::DeliveryAck => drop(delivered.insert(network_id.clone())),
-                Status::Read => drop(read.insert(network_id.clone())),
-                Status::Error | Status::Pending | Status::ServerAck => {}
-            }
+            given.insert((network_id.clone(), *status));
         }
     }
+    let was_given = |id: &str, status: Status| given.contains(&(id.to_owned(), status));
     let taken = lines.into_iter().filter_map(|line| match line.entry.event {
         LedgerEvent::Accepted(accepted) => Some(Taken {
             seq: line.seq,
             bot: line.entry.instance,
             recipient: accepted.recipient,
-            delivered: delivered.contains(&accepted.network_id),
-            read: read.contains(&accepted.network_id),
+            delivered: was_given(&accepted.network_id, Status::DeliveryAck),
+            read: was_given(&accepted.network_id, Status::Read),
+            pending: accepted.plan.iter().any(|status| !was_given(&accepted.network_id, *status)),
             network_id: accepted.network_id,
             content: accepted.sha256,
         }),

@@ -1,13 +1,20 @@
 //! What is wrong with a field of a request, in words that tell the caller what to do.
 
+use std::fmt;
+
 /// One field that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {description}")]
 pub struct Violation {
     /// Path of the field in the request, such as `messages[3].text.body`.
     pub field: String,
     /// What is expected, and what was found. Never carries the value of an address or a text.
     pub description: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.field.is_empty() { f.write_str(&self.description) } else { write!(f, "{}: {}", self.field, self.description) }
+    }
 }
 
 impl Violation {

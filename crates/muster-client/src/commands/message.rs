@@ -141,7 +141,8 @@ async fn cancel(screen: &crate::screen::Screen, server: &crate::Server, ids: Vec
         match server.messages().cancel_message(request).await {
             Ok(response) => cancelled.push(MessageView::from(response.into_inner().message.unwrap_or_default())),
             Err(status) => {
-                screen.say(&format!("{id}: {}", Error::from(status)));
+                let told = Error::from(status).to_string();
+                screen.say(&if told.contains(&id.to_string()) { told } else { format!("{id}: {told}") });
                 done = Done::Partly;
             }
         }

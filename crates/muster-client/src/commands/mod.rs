@@ -48,8 +48,8 @@ pub struct CommonArgs {
     #[arg(long, global = true, env = "MUSTER_SERVER", value_name = "URL", default_value = SERVER_DEFAULT)]
     pub server: ServerAddress,
 
-    /// How the answer is printed; of a stream, json and jsonl are both one object a line
-    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    /// How the answer is printed: table, json, or jsonl; of a stream, both are one object a line
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t, hide_possible_values = true)]
     pub output: Format,
 
     /// Show addresses in full; tables hide their middle, JSON never does

@@ -5,6 +5,7 @@ use tonic::{Response, Status};
 
 use crate::error::Error;
 use crate::screen::Screen;
+use crate::text::plural;
 
 /// Rows that are shown when nobody says how many.
 const LIMIT_DEFAULT: u32 = 100;
@@ -50,7 +51,10 @@ impl LimitArgs {
                 return Ok(rows);
             }
             if rows.len() >= wanted {
-                screen.say(&format!("only the first {wanted} rows; show more with --limit N or --all"));
+                screen.say(&format!(
+                    "only the first {}; show more with --limit N or --all",
+                    plural(wanted as u64, "row")
+                ));
                 return Ok(rows);
             }
         }

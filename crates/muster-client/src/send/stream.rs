@@ -356,5 +356,9 @@ async fn finish(mut answers: Streaming<v1::SendMessagesResponse>) -> Result<(), 
 /// What the server says is wrong with a row.
 fn refused(origin: &Origin, refusal: v1::SendRefusal) -> Problem {
     let violations: Vec<_> = refusal.field_violations.into_iter().map(|v| (v.field, v.description)).collect();
-    origin.problem(refusal.reason, &violations, &refusal.message)
+    let mut problem = origin.problem(refusal.reason, &violations, &refusal.message);
+    if problem.column.is_none() && problem.reason.starts_with("BOT_") {
+        problem.column = origin.column_of("bot");
+    }
+    problem
 }

@@ -79,6 +79,7 @@ pub fn differences(view: &ApplyView, look: &Look) -> String {
         };
         let created = difference.verb == "CREATE";
         let fields = difference.fields.iter().map(|field| match (created, field.from.is_empty()) {
+            (true, _) if field.to.contains(char::is_whitespace) => format!("{}=\"{}\"", field.field, field.to),
             (true, _) => format!("{}={}", field.field, field.to),
             (false, true) => format!("{}: (none) → {}", field.field, field.to),
             (false, false) if field.to.is_empty() => format!("{}: {} → (none)", field.field, field.from),

@@ -58,8 +58,10 @@ impl NodeView {
     fn configuration(&self) -> String {
         if self.applied_version == self.desired_version {
             "applied".to_owned()
-        } else {
+        } else if self.online {
             format!("catching up: {} of {}", self.applied_version, self.desired_version)
+        } else {
+            format!("behind: {} of {}", self.applied_version, self.desired_version)
         }
     }
 }

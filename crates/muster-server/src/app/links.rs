@@ -35,7 +35,8 @@ pub(crate) async fn start(app: &App, tenant: &TenantId, id: &BotId, pairing_addr
     let bot = counted.0.clone();
     bots::refuse_retired(&bot)?;
     let pairing_address = match pairing_address {
-        "" => None,
+        // A declared address is the number of the phone that will be asked: it can type a code as well as scan one.
+        "" => bot.spec.address.clone(),
         text => {
             Some(Address::parse(bot.network, text).map_err(|violation: Violation| violation.below("pairing_address"))?)
         }

@@ -204,6 +204,7 @@ where
 {
     let state = Frames { app, frames, committing: FuturesOrdered::new(), ended: false };
     futures::stream::unfold(state, |mut state| async move {
+        let stopping = state.app.stopping.clone();
         loop {
             tokio::select! {
                 biased;
@@ -217,6 +218,11 @@ where
                 }
                 frame = state.frames.next(), if !state.ended && state.committing.len() < FRAMES_UNDER_WAY => {
                     state.take(frame).await;
+                }
+                () = stopping.cancelled(), if !state.ended => {
+                    // What is under way is still answered, in front of this.
+                    state.ended = true;
+                    state.committing.push_back(std::future::ready(Err(Error::stopping().into())).boxed());
                 }
                 else => return None,
             }

@@ -11,6 +11,9 @@ use crate::session::Sessions;
 /// The task looks at least this often.
 const INTERVAL: Duration = Duration::from_secs(30);
 
+/// Least time between two looks. The store tells when anything at all is due next, which under load is always soon.
+const GAP: Duration = Duration::from_millis(100);
+
 /// Ends holds whose time has come, and tells the sessions: their bots have work, and may send again.
 pub(crate) struct Holds {
     pub(crate) store: Arc<dyn Store>,
@@ -26,6 +29,6 @@ impl Task for Holds {
             self.sessions.wake(&tenant, &node, [bot]);
             self.sessions.desired_changed(&tenant, [&node]);
         }
-        Ok(next.unwrap_or(INTERVAL).min(INTERVAL))
+        Ok(next.unwrap_or(INTERVAL).clamp(GAP, INTERVAL))
     }
 }

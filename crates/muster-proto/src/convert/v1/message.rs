@@ -181,8 +181,8 @@ impl Draft {
                 recipient,
                 content,
                 priority: self.priority,
-                not_before,
-                expire_time,
+                not_before: not_before.map(whole_micros),
+                expire_time: whole_micros(expire_time),
                 idempotency: self.idempotency,
                 reply_to: references.reply_to,
                 courtesy: self.courtesy,
@@ -190,6 +190,11 @@ impl Draft {
             _ => Err(found),
         }
     }
+}
+
+/// A time as columns carry it, so that a message reads back as it was accepted.
+fn whole_micros(time: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 
 /// Reads a state of a filter.

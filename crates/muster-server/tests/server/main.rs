@@ -1,0 +1,15 @@
+//! The server against its real store, over loopback: clients of the operators' API, and an agent that is driven by hand.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod agent;
+mod commands;
+mod desired;
+mod dispatch;
+mod fleet;
+mod handshake;
+mod messages;
+mod operations;
+mod reports;
+mod watch;
+mod world;

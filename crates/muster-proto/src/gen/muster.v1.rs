@@ -769,7 +769,7 @@ pub struct RetireBotResponse {
 pub struct LinkBotRequest {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Asks for a code to be typed on the phone with this number, beside the QR code.
+    /// Asks for a code to be typed on the phone with this number, beside the QR code; the bot's own address if empty.
     #[prost(string, tag = "2")]
     pub pairing_address: ::prost::alloc::string::String,
 }

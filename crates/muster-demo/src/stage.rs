@@ -121,12 +121,13 @@ impl Stage {
         let request =
             v1::ListBotsRequest { page_size: muster_domain::limits::PAGE_SIZE_MAX as i32, ..Default::default() };
         let bots = self.client.bots().list_bots(request).await.map_err(muster_client::Error::from)?.into_inner().bots;
-        try_join_all(bots.iter().map(|bot| self.link(&bot.name))).await?;
+        try_join_all(bots.iter().map(|bot| self.link(bot))).await?;
         Ok(bots.len())
     }
 
-    async fn link(&self, bot: &str) -> Result<()> {
-        let request = v1::LinkBotRequest { name: bot.to_owned(), ..Default::default() };
+    async fn link(&self, bot: &v1::Bot) -> Result<()> {
+        let request = v1::LinkBotRequest { name: bot.name.clone(), pairing_address: bot.address.clone() };
+        let bot = &bot.name;
         let refused = |status| anyhow::Error::new(muster_client::Error::from(status)).context(format!("link {bot}"));
         let mut states = self.client.bots().link_bot(request).await.map_err(refused)?.into_inner();
         while let Some(answer) = states.message().await.map_err(refused)? {

@@ -20,9 +20,12 @@ use crate::views::word;
 pub(super) struct LinkArgs {
     /// Its id
     bot: BotId,
-    /// Also ask for a code to be typed on the phone with this number
+    /// Ask for a code to be typed on the phone with this number; the bot's own address if it is known
     #[arg(long, value_name = "ADDRESS")]
     pair: Option<String>,
+    /// Ask for a QR code only
+    #[arg(long, conflicts_with = "pair")]
+    qr_only: bool,
     /// Write the QR code to this file, as a PNG picture, each time it changes
     #[arg(long, value_name = "FILE")]
     png: Option<PathBuf>,

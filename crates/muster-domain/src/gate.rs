@@ -114,7 +114,8 @@ pub struct MessageFacts {
     pub not_before: Option<Timestamp>,
     /// Earliest time of the next attempt, after one that was refused.
     pub retry_time: Option<Timestamp>,
-    /// When an earlier message of the same bot to the same recipient is tried again, if one waits for that.
+    /// When an earlier message of the same bot to the same recipient is tried again, if one waits for that. It blocks this
+    /// one for as long as it waits, even past that time.
     pub chain_until: Option<Timestamp>,
 }
 
@@ -164,8 +165,9 @@ pub fn decide(bot: &BotFacts<'_>, message: &MessageFacts, now: Timestamp) -> Dec
     if let Some(until) = ahead(message.retry_time) {
         return Decision::Wait { reason: WaitReason::RetryBackoff, until: Some(until) };
     }
-    if let Some(until) = ahead(message.chain_until) {
-        return Decision::Wait { reason: WaitReason::ChainBlocked, until: Some(until) };
+    // One whose time has come still goes first: until it is back in the queue, nothing may overtake it.
+    if message.chain_until.is_some() {
+        return Decision::Wait { reason: WaitReason::ChainBlocked, until: ahead(message.chain_until) };
     }
     Decision::Admit
 }
@@ -238,6 +240,10 @@ mod tests {
             Some(WaitReason::ChainBlocked)
         );
         assert_eq!(
+            decide(&good_bot(), &MessageFacts { chain_until: Some(now()), ..good_message() }, now()),
+            Decision::Wait { reason: WaitReason::ChainBlocked, until: None }
+        );
+        assert_eq!(
             decide(&BotFacts { stage: Stage::Retired, ..good_bot() }, &good_message(), now()),
             Decision::Refuse { reason: RefuseReason::BotRetired }
         );
@@ -266,7 +272,8 @@ mod tests {
                 Decision::Admit => {
                     prop_assert!(message.expire_time > now());
                     prop_assert!(bot.stage.may_send() && bot.node_online);
-                    prop_assert!([not_before, retry, chain].into_iter().flatten().all(|t| t <= now()));
+                    prop_assert!([not_before, retry].into_iter().flatten().all(|t| t <= now()));
+                    prop_assert_eq!(chain, None);
                 }
                 Decision::Wait { until, .. } => prop_assert!(until.is_none_or(|t| t > now())),
                 Decision::Refuse { reason: RefuseReason::Expired } => prop_assert!(message.expire_time <= now()),

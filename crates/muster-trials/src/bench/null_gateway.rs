@@ -1,6 +1,7 @@
 //! End to end through a gateway that answers at once: a real server, a real agent with its journal, and full durability,
 //! from the client's call to the committed outcome.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -55,16 +56,23 @@ pub(super) struct Run {
 impl Run {
     /// Sends one message from every bot, so that all of them are connected afterwards.
     pub(super) async fn warm_up(&mut self) -> Result<()> {
-        let supply = Supply::of(self.sent, self.fleet.bots as u64);
-        product::streamed(&self.clients, self.fleet, &supply).await?;
-        self.finish(Instant::now(), &supply).await.map(drop)
+        self.streamed_count(self.fleet.bots as u64).await.map(drop)
     }
 
-    /// Messages a second in streamed frames, until the last outcome is committed.
+    /// Messages a second in streamed frames for a time, until the last outcome is committed.
     pub(super) async fn streamed(&mut self, duration: Duration) -> Result<f64> {
-        let (begin, supply) = (Instant::now(), Supply::lasting(self.sent, duration));
-        product::streamed(&self.clients, self.fleet, &supply).await?;
-        self.finish(begin, &supply).await
+        self.streamed_from(&Supply::lasting(self.sent, duration)).await
+    }
+
+    /// Messages a second in streamed frames, so many of them, until the last outcome is committed.
+    pub(super) async fn streamed_count(&mut self, count: u64) -> Result<f64> {
+        self.streamed_from(&Supply::of(self.sent, count)).await
+    }
+
+    async fn streamed_from(&mut self, supply: &Arc<Supply>) -> Result<f64> {
+        let begin = Instant::now();
+        product::streamed(&self.clients, self.fleet, supply).await?;
+        self.finish(begin, supply).await
     }
 
     /// Messages a second by single calls, until the last outcome is committed.

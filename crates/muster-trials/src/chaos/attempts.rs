@@ -13,10 +13,19 @@ pub(super) struct Traced {
     pub(super) attempts: Vec<Attempt>,
 }
 
+/// The latest session of a node, as somebody saw it.
+#[derive(Debug, Clone)]
+pub(super) struct Sighting {
+    pub(super) node: String,
+    pub(super) epoch: u64,
+    /// When, by the clock of the machine, which is the database's too: microseconds since 1970.
+    pub(super) at: i64,
+}
+
 /// Everything in the traces that breaks a promise.
-pub(super) fn check(traced: &[Traced]) -> Vec<Violation> {
+pub(super) fn check(traced: &[Traced], sightings: &[Sighting]) -> Vec<Violation> {
     let mut found: Vec<Violation> = traced.iter().flat_map(repetitions).collect();
-    found.extend(epochs(traced));
+    found.extend(epochs(traced, sightings));
     found
 }
 
@@ -41,33 +50,24 @@ fn repetitions(traced: &Traced) -> Vec<Violation> {
     found
 }
 
-/// An attempt as its node sees it. Orders by time, then by epoch: of two at the same moment the older session was first.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Committed<'a> {
-    seconds: i64,
-    nanos: i32,
-    epoch: u64,
-    message: &'a str,
-}
-
-/// Attempts of a node carry growing epochs: one with an older epoch was committed by a session that was fenced.
-fn epochs(traced: &[Traced]) -> Vec<Violation> {
-    let mut nodes: BTreeMap<&str, Vec<Committed<'_>>> = BTreeMap::new();
-    for Traced { message, attempts } in traced {
-        for attempt in attempts {
-            let at = attempt.dispatch_time.unwrap_or_default();
-            let committed = Committed { seconds: at.seconds, nanos: at.nanos, epoch: attempt.epoch, message };
-            nodes.entry(&attempt.node).or_default().push(committed);
-        }
+/// Once a session was seen, no attempt is committed for one before it. A later session may have taken an attempt over from
+/// an earlier one, so that what a trace shows may be greater, but never less.
+fn epochs(traced: &[Traced], sightings: &[Sighting]) -> Vec<Violation> {
+    let mut seen: BTreeMap<&str, BTreeMap<i64, u64>> = BTreeMap::new();
+    for Sighting { node, epoch, at } in sightings {
+        seen.entry(node).or_default().insert(*at, *epoch);
     }
     let mut found = Vec::new();
-    for (node, mut attempts) in nodes {
-        attempts.sort_unstable();
-        for pair in attempts.windows(2) {
-            let (before, after) = (pair[0].epoch, &pair[1]);
-            if after.epoch < before {
-                let facts =
-                    format!("{}: {node} got it from session {} after session {before}", after.message, after.epoch);
+    for Traced { message, attempts } in traced {
+        for attempt in attempts {
+            let committed = attempt.dispatch_time.unwrap_or_default();
+            let committed = committed.seconds * 1_000_000 + i64::from(committed.nanos / 1_000);
+            let before = seen.get(attempt.node.as_str()).and_then(|seen| seen.range(..committed).next_back());
+            if let Some((_, epoch)) = before
+                && attempt.epoch < *epoch
+            {
+                let Attempt { node, epoch: fenced, .. } = attempt;
+                let facts = format!("{message}: session {fenced} of {node} took it after session {epoch} had begun");
                 found.push(Violation { promise: "P6", facts });
             }
         }
@@ -86,33 +86,41 @@ mod tests {
         attempt
     }
 
-    fn promises(messages: &[&[Attempt]]) -> Vec<&'static str> {
+    fn promises(messages: &[&[Attempt]], sightings: &[Sighting]) -> Vec<&'static str> {
         let traced: Vec<_> = messages
             .iter()
             .map(|attempts| Traced { message: "messages/x".into(), attempts: attempts.to_vec() })
             .collect();
-        check(&traced).into_iter().map(|violation| violation.promise).collect()
+        check(&traced, sightings).into_iter().map(|violation| violation.promise).collect()
     }
 
     #[test]
     fn a_retry_after_a_refusal_is_fine() {
         use AttemptOutcome::{Failed, HandedBack, NotReceived, Sent};
         let attempts = [attempt(1, 1, 1, Failed), attempt(2, 1, 2, HandedBack), attempt(3, 2, 3, NotReceived)];
-        assert_eq!(promises(&[&attempts, &[attempt(1, 2, 4, Sent)]]), [""; 0]);
+        assert_eq!(promises(&[&attempts, &[attempt(1, 2, 4, Sent)]], &[]), [""; 0]);
     }
 
     #[test]
     fn a_retry_after_anything_else_is_found() {
         use AttemptOutcome::{Sent, Uncertain, Unspecified};
         for outcome in [Sent, Uncertain, Unspecified] {
-            assert_eq!(promises(&[&[attempt(1, 1, 1, outcome), attempt(2, 1, 2, Sent)]]), ["P2"]);
+            assert_eq!(promises(&[&[attempt(1, 1, 1, outcome), attempt(2, 1, 2, Sent)]], &[]), ["P2"]);
         }
+        assert_eq!(promises(&[&[attempt(2, 1, 1, Sent)]], &[]), ["P7"]);
     }
 
     #[test]
     fn an_attempt_of_a_fenced_session_is_found() {
-        use AttemptOutcome::Sent;
-        assert_eq!(promises(&[&[attempt(1, 2, 1, Sent)], &[attempt(1, 1, 2, Sent)]]), ["P6"]);
-        assert_eq!(promises(&[&[attempt(2, 1, 1, Sent)]]), ["P7"]);
+        let at = |epoch, second| promises(&[&[attempt(1, epoch, second, AttemptOutcome::Sent)]], &SEEN.map(sighting));
+        const SEEN: [(u64, i64); 2] = [(1, 10), (2, 20)];
+        for (epoch, second) in [(1, 5), (1, 15), (2, 15), (2, 25), (3, 25)] {
+            assert_eq!(at(epoch, second), [""; 0], "session {epoch} at {second}");
+        }
+        assert_eq!(at(1, 25), ["P6"]);
+    }
+
+    fn sighting((epoch, second): (u64, i64)) -> Sighting {
+        Sighting { node: "nodes/a".into(), epoch, at: second * 1_000_000 }
     }
 }

@@ -12,6 +12,7 @@ mod report;
 mod stage;
 mod timeline;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -86,7 +87,7 @@ pub async fn run(campaign: Campaign, progress: impl Fn(&str)) -> Result<Report> 
         sent.acknowledged.extend(ended.acknowledged);
         sent.repeated += ended.repeated;
     }
-    let explained = probe.await.context("the probe failed")??;
+    let seen = probe.await.context("the probe failed")??;
     let settled = settle(&stage.api).await?;
     timeline.note(if settled { "everything has come to its end" } else { "not everything has come to its end" });
     stage.inspect(&timeline);
@@ -95,7 +96,7 @@ pub async fn run(campaign: Campaign, progress: impl Fn(&str)) -> Result<Report> 
     let client = stage.client().await?;
     let verdict = compare(&stage, &client, &sent.acknowledged, &timeline).await?;
     let traced = trace(&client, &sent.acknowledged).await?;
-    for violation in attempts::check(&traced) {
+    for violation in attempts::check(&traced, &seen.sightings) {
         timeline.violation(violation.promise, violation.facts);
     }
     let checked = Checked {
@@ -103,7 +104,9 @@ pub async fn run(campaign: Campaign, progress: impl Fn(&str)) -> Result<Report> 
         repeated: sent.repeated,
         taken: verdict.taken as u64,
         attempts: traced.iter().map(|traced| traced.attempts.len() as u64).sum(),
-        explained,
+        explained: seen.explained,
+        sessions: seen.sightings.iter().map(|sighting| (&sighting.node, sighting.epoch)).collect::<BTreeSet<_>>().len()
+            as u64,
     };
     let (moments, violations) = timeline.close();
     let kept = if violations.is_empty() { None } else { Some(stage.keep()) };

@@ -46,6 +46,8 @@ pub struct Checked {
     pub attempts: u64,
     /// Waiting messages that told why they wait.
     pub explained: u64,
+    /// Sessions of agents that were seen.
+    pub sessions: u64,
 }
 
 impl Report {
@@ -77,9 +79,9 @@ impl fmt::Display for Report {
         for Moment { at_ms, what } in &self.timeline {
             writeln!(f, "{:>8.2} s  {what}", *at_ms as f64 / 1_000.0)?;
         }
-        let Checked { acknowledged, repeated, taken, attempts, explained } = self.checked;
+        let Checked { acknowledged, repeated, taken, attempts, explained, sessions } = self.checked;
         writeln!(f, "\n{acknowledged} messages acknowledged, {repeated} keys used again, {attempts} attempts")?;
-        writeln!(f, "{taken} taken by the network, {explained} waiting messages explained")?;
+        writeln!(f, "{taken} taken by the network, {explained} waiting messages explained, {sessions} sessions seen")?;
         let states: Vec<_> = self.states.iter().map(|(state, count)| format!("{count} {state}")).collect();
         writeln!(f, "{}", states.join(", "))?;
         if self.holds {

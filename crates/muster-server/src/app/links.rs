@@ -29,13 +29,12 @@ pub(crate) enum Step {
     Failed(muster_domain::failure::Failure),
 }
 
-/// Starts a link, and tells the bot as it is before.
+/// Starts a link, and tells the bot as it is before. Without a `pairing_address`, a code for the bot's own is asked for.
 pub(crate) async fn start(app: &App, tenant: &TenantId, id: &BotId, pairing_address: &str) -> Result<(Link, Counted)> {
     let counted = bots::get_counted(app, tenant, id).await?;
     let bot = counted.0.clone();
     bots::refuse_retired(&bot)?;
     let pairing_address = match pairing_address {
-        // A declared address is the number of the phone that will be asked: it can type a code as well as scan one.
         "" => bot.spec.address.clone(),
         text => {
             Some(Address::parse(bot.network, text).map_err(|violation: Violation| violation.below("pairing_address"))?)

@@ -127,3 +127,26 @@ impl From<Ending> for Close {
         Close { reason: reason.into(), message, retry_after_ms, permanent }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(error: StoreError) -> (Reason, bool, u32) {
+        let close = Close::from(Ending::of_store(&error, &NodeId::new("n").unwrap()));
+        assert!(!close.message.contains("/var"), "what the database says is not for agents");
+        (close.reason(), close.permanent, close.retry_after_ms)
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_not_permanent() {
+        assert_eq!(
+            close(StoreError::NotWritable("/var/muster.db: disk full".into())),
+            (Reason::StoreUnavailable, false, 5_000)
+        );
+        assert_eq!(close(StoreError::Fenced), (Reason::Superseded, false, 5_000));
+        assert_eq!(close(StoreError::Closed), (Reason::ServerStopping, false, 1_000));
+        assert_eq!(close(StoreError::ReportGap { expected: 2, got: 9 }), (Reason::ProtocolFault, false, 1_000));
+        assert_eq!(close(StoreError::NotFound("nodes/n".into())), (Reason::NodeUnknown, true, 5_000));
+    }
+}

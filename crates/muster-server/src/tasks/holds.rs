@@ -8,9 +8,6 @@ use muster_store::{Store, StoreError, WakeResult};
 use super::Task;
 use crate::session::Sessions;
 
-/// The task looks at least this often.
-const INTERVAL: Duration = Duration::from_secs(30);
-
 /// Least time between two looks. The store tells when anything at all is due next, which under load is always soon.
 const GAP: Duration = Duration::from_millis(100);
 
@@ -22,13 +19,14 @@ pub(crate) struct Holds {
 
 impl Task for Holds {
     const NAME: &'static str = "holds";
+    const INTERVAL: Duration = Duration::from_secs(30);
 
-    async fn turn(&self) -> Result<Duration, StoreError> {
+    async fn turn(&self) -> Result<Option<Duration>, StoreError> {
         let WakeResult { wake, next } = self.store.holds_end().await?;
         for (tenant, node, bot) in wake {
             self.sessions.wake(&tenant, &node, [bot]);
             self.sessions.desired_changed(&tenant, [&node]);
         }
-        Ok(next.unwrap_or(INTERVAL).clamp(GAP, INTERVAL))
+        Ok(next.map(|next| next.max(GAP)))
     }
 }

@@ -28,8 +28,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Nudge {
     asked: Notify,
-    /// When the task looks next, in microseconds of the Unix epoch; the far future while it is looking, so that a nudge during
-    /// a turn is never lost.
+    /// When the task looks next at the latest, in microseconds of the Unix epoch. While it is looking, that is its interval
+    /// from now: a nudge for something earlier is never lost.
     planned: AtomicI64,
 }
 
@@ -51,8 +51,9 @@ impl Nudge {
         }
     }
 
-    fn plan(&self, micros: i64) {
-        self.planned.store(micros, Ordering::Release);
+    fn plan(&self, within: Duration) {
+        let within = i64::try_from(within.as_micros()).unwrap_or(i64::MAX);
+        self.planned.store(Timestamp::now().as_microsecond().saturating_add(within), Ordering::Release);
     }
 }
 
@@ -61,19 +62,22 @@ pub(crate) trait Task: Send + Sync + 'static {
     /// Its name, for logs.
     const NAME: &'static str;
 
-    /// Does what is due, and tells how long it can sleep if nobody nudges it.
-    fn turn(&self) -> impl Future<Output = Result<Duration, StoreError>> + Send;
+    /// It looks at least this often.
+    const INTERVAL: Duration;
+
+    /// Does what is due, and tells how long until something is due again, as far as it knows.
+    fn turn(&self) -> impl Future<Output = Result<Option<Duration>, StoreError>> + Send;
 }
 
 /// Runs a task until the server stops.
 pub(crate) async fn run<T: Task>(task: T, nudge: &Nudge, stopping: CancellationToken) {
     let mut backoff = BACKOFF_FIRST;
     while !stopping.is_cancelled() {
-        nudge.plan(i64::MAX);
+        nudge.plan(T::INTERVAL);
         let sleep = match task.turn().await {
-            Ok(sleep) => {
+            Ok(next) => {
                 backoff = BACKOFF_FIRST;
-                sleep.max(TURN_GAP)
+                next.unwrap_or(T::INTERVAL).clamp(TURN_GAP, T::INTERVAL)
             }
             Err(StoreError::Closed) => return,
             Err(error) => {
@@ -87,7 +91,7 @@ pub(crate) async fn run<T: Task>(task: T, nudge: &Nudge, stopping: CancellationT
                 continue;
             }
         };
-        nudge.plan(Timestamp::now().as_microsecond().saturating_add(sleep.as_micros() as i64));
+        nudge.plan(sleep);
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
             () = gap_then_nudge(nudge) => {}
@@ -108,17 +112,18 @@ mod tests {
 
     use super::*;
 
-    struct Count(Arc<AtomicU32>, Result<Duration, StoreError>);
+    struct Count(Arc<AtomicU32>, Result<Option<Duration>, StoreError>);
 
     impl Task for Count {
         const NAME: &'static str = "count";
-        async fn turn(&self) -> Result<Duration, StoreError> {
+        const INTERVAL: Duration = Duration::from_secs(60);
+        async fn turn(&self) -> Result<Option<Duration>, StoreError> {
             self.0.fetch_add(1, Ordering::SeqCst);
             self.1.clone()
         }
     }
 
-    async fn turns(outcome: Result<Duration, StoreError>, nudges: &[u64], seconds: u64) -> u32 {
+    async fn turns(outcome: Result<Option<Duration>, StoreError>, nudges: &[u64], seconds: u64) -> u32 {
         let (turns, nudge, stopping) = (Arc::new(AtomicU32::new(0)), Arc::new(Nudge::new()), CancellationToken::new());
         let task = Count(Arc::clone(&turns), outcome);
         let (theirs, stop) = (Arc::clone(&nudge), stopping.clone());
@@ -137,9 +142,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_task_runs_on_its_timer_and_on_nudges() {
-        assert_eq!(turns(Ok(Duration::from_secs(60)), &[], 30).await, 1);
-        assert_eq!(turns(Ok(Duration::from_secs(60)), &[], 90).await, 2);
-        assert_eq!(turns(Ok(Duration::from_secs(60)), &[1_000, 1_001, 1_002], 30).await, 3);
+        assert_eq!(turns(Ok(None), &[], 30).await, 1);
+        assert_eq!(turns(Ok(None), &[], 90).await, 2);
+        assert_eq!(turns(Ok(Some(Duration::from_secs(20))), &[], 30).await, 2);
+        assert_eq!(turns(Ok(Some(Duration::from_secs(900))), &[], 90).await, 2);
+        assert_eq!(turns(Ok(None), &[1_000, 1_001, 1_002], 30).await, 3);
     }
 
     #[tokio::test(start_paused = true)]
@@ -152,7 +159,7 @@ mod tests {
     async fn only_an_earlier_time_asks_the_task() {
         let nudge = Nudge::new();
         let asked = async |nudge: &Nudge| tokio::time::timeout(Duration::from_millis(5), nudge.asked.notified()).await;
-        nudge.plan(Timestamp::now().as_microsecond());
+        nudge.plan(Duration::ZERO);
         nudge.by(Timestamp::now() + Duration::from_secs(5));
         assert!(asked(&nudge).await.is_err());
         nudge.by(Timestamp::now() - Duration::from_secs(5));

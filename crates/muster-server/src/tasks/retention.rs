@@ -13,9 +13,6 @@ const BATCH: u32 = 1_000;
 /// Pause between two turns while there is more to remove.
 const BREATH: Duration = Duration::from_millis(200);
 
-/// The task looks this often.
-const INTERVAL: Duration = Duration::from_secs(600);
-
 /// Removes old rows, a few at a time.
 pub(crate) struct Retention {
     pub(crate) store: Arc<dyn Store>,
@@ -24,9 +21,10 @@ pub(crate) struct Retention {
 
 impl Task for Retention {
     const NAME: &'static str = "retention";
+    const INTERVAL: Duration = Duration::from_secs(600);
 
-    async fn turn(&self) -> Result<Duration, StoreError> {
+    async fn turn(&self) -> Result<Option<Duration>, StoreError> {
         let removed = self.store.retention_run(&self.policy, BATCH).await?;
-        Ok(if removed > 0 { BREATH } else { INTERVAL })
+        Ok((removed > 0).then_some(BREATH))
     }
 }

@@ -11,9 +11,6 @@ use crate::session::Sessions;
 /// Messages of one turn: keeps its transaction short enough for accepting and dispatching to get their turns.
 const BATCH: u32 = 2_000;
 
-/// The task looks at least this often.
-const INTERVAL: Duration = Duration::from_secs(5);
-
 /// Moves messages on whose time has come, and wakes the sessions that have work by it.
 pub(crate) struct Wake {
     pub(crate) store: Arc<dyn Store>,
@@ -22,12 +19,13 @@ pub(crate) struct Wake {
 
 impl Task for Wake {
     const NAME: &'static str = "wake";
+    const INTERVAL: Duration = Duration::from_secs(5);
 
-    async fn turn(&self) -> Result<Duration, StoreError> {
+    async fn turn(&self) -> Result<Option<Duration>, StoreError> {
         let WakeResult { wake, next } = self.store.wake_due(BATCH).await?;
         for (tenant, node, bot) in wake {
             self.sessions.wake(&tenant, &node, [bot]);
         }
-        Ok(next.unwrap_or(INTERVAL).min(INTERVAL))
+        Ok(next)
     }
 }

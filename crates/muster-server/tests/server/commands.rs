@@ -7,7 +7,7 @@ use muster_proto::v1::{self, link_bot_response::State};
 use tonic::Code;
 
 use crate::agent::Agent;
-use crate::world::{World, fields, refused};
+use crate::world::{World, fields, fleet, refused};
 
 fn update(command: &wire::Command) -> wire::CommandUpdate {
     wire::CommandUpdate { command_id: command.command_id, ..Default::default() }
@@ -48,6 +48,19 @@ async fn a_link_shows_each_code_until_it_is_done() {
     assert_eq!(steps.message().await.unwrap().unwrap().state(), State::Linked);
     assert_eq!(steps.message().await.unwrap(), None);
     agent.quiet().await;
+}
+
+#[tokio::test]
+async fn a_link_asks_for_a_code_for_the_bots_own_number() {
+    let world = World::start().await;
+    let mut request = fleet(&["a"]);
+    request.bots[0].address = "+5511900000009".into();
+    world.fleet().apply_fleet(request).await.unwrap();
+    let mut agent = Agent::open(&world).await;
+    let request = v1::LinkBotRequest { name: "a".into(), ..Default::default() };
+    let _steps = world.bots().link_bot(request).await.unwrap();
+    let Some(CommandBody::StartLink(start)) = agent.command().await.body else { panic!("no StartLink") };
+    assert_eq!(start.pairing_address, "+5511900000009");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use muster_proto::agent_v1::{self as wire, AgentFrame};
 use muster_server::Config;
 
 use crate::agent::{Agent, first_answer, hello, refused_hello, stream};
-use crate::world::{World, until};
+use crate::world::{World, text, until};
 
 /// Signs of life are due quickly.
 fn hurried() -> Config {
@@ -160,6 +160,24 @@ async fn an_agent_that_acknowledges_no_dispatch_is_let_go_although_it_lives() {
     };
     assert_eq!(close.reason(), Reason::Stalled);
     assert!(close.message.contains("Dispatch"), "{}", close.message);
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_read_is_let_go_and_holds_nobody_up() {
+    let world = World::start_with(hurried()).await;
+    world.declare(&["a"]).await;
+    let mut agent = world.agent(&["a"]).await;
+    // More than the transport takes ahead of what is read.
+    let long = "\u{1F600}".repeat(4_000);
+    for frame in 0..6 {
+        let messages = (0..200).map(|i| text("a", &format!("r{frame}-{i}"), &long)).collect();
+        world.send_frames(vec![messages]).await.unwrap();
+    }
+    let offline = async || {
+        agent.send(AgentBody::Heartbeat(wire::Heartbeat::default())).await;
+        (!world.node().await.online).then_some(())
+    };
+    until(offline).await;
 }
 
 #[tokio::test]

@@ -27,3 +27,6 @@ pub use config::{
 };
 pub use error::{AgentError, Refusal};
 pub use journal::{FREE_BYTES_MIN, JournalError};
+
+#[cfg(test)]
+mod tests;

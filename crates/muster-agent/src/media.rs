@@ -80,7 +80,15 @@ impl Media {
         }
     }
 
-    /// The bytes of a medium. A failure means that nothing was sent: it can be tried again, unless the medium is gone.
+    /// The bytes of a medium, if it is here.
+    pub(crate) fn ready(&self, digest: MediaDigest) -> Option<Bytes> {
+        let mut kept = self.kept();
+        let bytes = kept.by_digest.get(&digest)?.get()?.as_ref().ok()?.clone();
+        kept.touch(digest);
+        Some(bytes)
+    }
+
+    /// The bytes of a medium, fetched if it is not here. A failure means that nothing was sent: it can be tried again, unless the medium is gone.
     pub(crate) async fn get(&self, digest: MediaDigest) -> Result<Bytes, Failure> {
         let fetch = {
             let mut kept = self.kept();

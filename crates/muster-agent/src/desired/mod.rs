@@ -230,6 +230,3 @@ impl Desired {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -32,17 +32,17 @@ use writer::{Order, Shared, Writer};
 /// host to stay usable.
 pub const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
-/// An open journal. Clones share it; it is closed, and its last records are written, when [`Journal::close`] was called.
+/// An open journal. Clones share it; it is closed, and its last records are written, by its [`Closer`].
 #[derive(Clone)]
 pub(crate) struct Journal {
     shared: Arc<Shared>,
     identity: Identity,
 }
 
-/// Closes the journal.
+/// Closes the journal. Dropped, it closes it as well, and does not wait.
 pub(crate) struct Closer {
     shared: Arc<Shared>,
-    thread: thread::JoinHandle<()>,
+    thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Journal {
@@ -51,12 +51,13 @@ impl Journal {
         let (log, state) = Log::open(dir, SEGMENT_BYTES, rand::random())?;
         let identity = log.identity();
         let shared = Shared::new(state);
-        let writer = Writer { log, shared: Arc::clone(&shared), free_bytes_min, found_no_room: false };
+        let mut writer = Writer { log, shared: Arc::clone(&shared), free_bytes_min, found_no_room: false };
+        writer.check_room(true);
         let thread = thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run())
             .map_err(JournalError::io("start the writer of", dir))?;
-        Ok((Journal { shared: Arc::clone(&shared), identity }, Closer { shared, thread }))
+        Ok((Journal { shared: Arc::clone(&shared), identity }, Closer { shared, thread: Some(thread) }))
     }
 
     /// Who this journal is.
@@ -121,11 +122,17 @@ impl Journal {
 
 impl Closer {
     /// Writes what was ordered so far, takes nothing more, and waits for the writer to end. Blocks for one sync.
-    pub(crate) fn close(self) {
+    pub(crate) fn close(mut self) {
         self.shared.close();
-        if self.thread.join().is_err() {
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the journal's writer ended in a panic");
         }
+    }
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.shared.close();
     }
 }
 

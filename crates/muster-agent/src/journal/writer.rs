@@ -150,11 +150,11 @@ impl Writer {
     /// The thread's body.
     pub(super) fn run(mut self) {
         let mut waiting = Vec::new();
-        let mut room_checked: Option<Instant> = None;
+        let mut room_checked = Instant::now();
         while let Some(orders) = self.shared.take(ROOM_CHECK_EVERY) {
             waiting.extend(orders);
-            if room_checked.is_none_or(|at| at.elapsed() >= ROOM_CHECK_EVERY) {
-                room_checked = Some(Instant::now());
+            if room_checked.elapsed() >= ROOM_CHECK_EVERY {
+                room_checked = Instant::now();
                 self.check_room(waiting.is_empty());
             }
             if let Err(error) = self.write(&mut waiting) {
@@ -164,7 +164,8 @@ impl Writer {
         }
     }
 
-    fn check_room(&mut self, nothing_waits: bool) {
+    /// Looks how much room the disk has.
+    pub(super) fn check_room(&mut self, nothing_waits: bool) {
         if nothing_waits {
             self.found_no_room = false;
         }

@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use muster_domain::content::MediaSource;
+use muster_domain::content::{MediaDigest, MediaSource};
 use muster_domain::failure::{Failure, FailureReason};
-use muster_domain::message::{HandbackReason, Outcome};
+use muster_domain::message::{AttemptRef, HandbackReason, Outcome};
 use muster_gateway::{SendError, SendRequest};
 use muster_proto::convert::agent_v1::{AttemptOutcome, usable_network_id};
 use tokio::sync::watch;
@@ -137,8 +137,13 @@ impl Lanes {
         self.tasks.reopen();
     }
 
-    fn facts(&self, bot: &Bot, item: &Item, is_chain_broken: bool, now: Stamp) -> (Facts, Option<Arc<OpenGateway>>) {
-        let conditions = *self.conditions.borrow();
+    fn facts(
+        &self,
+        bot: &Bot,
+        item: &Item,
+        is_chain_broken: bool,
+        conditions: Conditions,
+    ) -> (Facts, Option<Arc<OpenGateway>>) {
         let route = bot.route();
         let gateway = route.as_ref().filter(|route| route.may_send).and_then(|route| route.gateway.clone());
         let standing = match (&route, &gateway) {
@@ -149,7 +154,7 @@ impl Lanes {
         let facts = Facts {
             phase: conditions.phase,
             standing,
-            age: item.arrived.age(now),
+            age: item.arrived.age(Stamp::now()),
             start_within: item.attempt.start_within,
             is_chain_broken,
         };
@@ -158,12 +163,12 @@ impl Lanes {
 
     /// Whether an attempt that just arrived may begin in the same sync that accepts it: its lane is free, and the gate is
     /// open. The lane is taken then, until [`Lanes::push`].
-    pub(crate) fn try_begin(&self, item: &Item, now: Stamp) -> bool {
+    pub(crate) fn try_begin(&self, item: &Item) -> bool {
         if stored_medium(item).is_some() {
             return false;
         }
         let bot = self.bots.get_or_insert(&item.attempt.bot);
-        let (facts, _) = self.facts(&bot, item, false, now);
+        let (facts, _) = self.facts(&bot, item, false, *self.conditions.borrow());
         decide(&facts) == Verdict::Start && bot.lane().try_begin(item.attempt.chain, item.report_committed)
     }
 
@@ -192,8 +197,9 @@ impl Lanes {
     async fn work(&self, bot: &Bot) -> Result<(), AppendError> {
         let mut begun = VecDeque::new();
         let mut draft = Draft::default();
+        let mut conditions = self.conditions.subscribe();
         loop {
-            match self.plan(bot, &mut begun, &mut draft).await {
+            match self.plan(bot, &mut conditions, &mut begun, &mut draft).await {
                 Plan::End => return Ok(()),
                 Plan::GoOn => {
                     self.write(bot, &mut draft).await?;
@@ -204,7 +210,15 @@ impl Lanes {
     }
 
     /// Chooses what begins next, and notes what ends unstarted. Waits while nothing can be said.
-    async fn plan(&self, bot: &Bot, begun: &mut VecDeque<Begun>, draft: &mut Draft) -> Plan {
+    ///
+    /// Whatever is waited for, the attempt waits in the queue, where it can be taken out.
+    async fn plan(
+        &self,
+        bot: &Bot,
+        conditions: &mut watch::Receiver<Conditions>,
+        begun: &mut VecDeque<Begun>,
+        draft: &mut Draft,
+    ) -> Plan {
         let window = self.window(bot);
         while begun.len() < window {
             // The lane ends only with nothing left to do: until then its worker comes back here.
@@ -212,27 +226,27 @@ impl Lanes {
             let Some((item, is_broken)) = bot.lane().pop(!has_work) else {
                 return if has_work { Plan::GoOn } else { Plan::End };
             };
-            let (facts, gateway) = self.facts(bot, &item, is_broken, Stamp::now());
+            // What changes from here on wakes those who wait.
+            let seen = *conditions.borrow_and_update();
+            let (facts, gateway) = self.facts(bot, &item, is_broken, seen);
             // An attempt whose intent was written with its acceptance was through the gate then. Like all others it is
             // asked again before the call.
             let verdict = if item.has_intent { Verdict::Start } else { decide(&facts) };
             match (verdict, gateway) {
                 (Verdict::Start, Some(gateway)) => {
-                    let media = match stored_medium(&item) {
-                        None => None,
-                        // Waiting for a medium must not hold back what is decided already.
-                        Some(_) if has_work => {
+                    let mut media = None;
+                    if let Some(digest) = stored_medium(&item) {
+                        media = self.media.ready(digest);
+                        if media.is_none() {
+                            let attempt = item.attempt.attempt;
                             bot.lane().unpop(item);
-                            return Plan::GoOn;
-                        }
-                        Some(digest) => match self.media.get(digest).await {
-                            Ok(bytes) => Some(bytes),
-                            Err(failure) => {
-                                self.end(bot, &item, Outcome::Failed(failure), Duration::ZERO, draft);
-                                continue;
+                            if has_work {
+                                return Plan::GoOn;
                             }
-                        },
-                    };
+                            self.fetch(bot, attempt, digest, draft).await;
+                            continue;
+                        }
+                    }
                     let waits_for_sync = !item.has_intent;
                     if waits_for_sync {
                         draft.records.push(Record::Intent(item.attempt.attempt));
@@ -257,25 +271,24 @@ impl Lanes {
                     return Plan::End;
                 }
                 (Verdict::Wait, _) => {
-                    if !has_work {
-                        self.wait_while_undecided(bot, &item).await;
-                    }
                     bot.lane().unpop(item);
                     if has_work {
                         return Plan::GoOn;
                     }
+                    let _ = tokio::time::timeout(WAIT_CHECK_EVERY, conditions.changed()).await;
                 }
             }
         }
         Plan::GoOn
     }
 
-    async fn wait_while_undecided(&self, bot: &Bot, item: &Item) {
-        let mut conditions = self.conditions.subscribe();
-        // What changed before the subscription is seen here, what changes after it wakes.
-        let (facts, _) = self.facts(bot, item, false, Stamp::now());
-        if decide(&facts) == Verdict::Wait {
-            let _ = tokio::time::timeout(WAIT_CHECK_EVERY, conditions.changed()).await;
+    /// Waits for a medium. The attempt fails if it cannot be had.
+    async fn fetch(&self, bot: &Bot, attempt: AttemptRef, digest: MediaDigest, draft: &mut Draft) {
+        if let Err(failure) = self.media.get(digest).await {
+            let taken = bot.lane().take_out(attempt);
+            if let Some(item) = taken {
+                self.end(bot, &item, Outcome::Failed(failure), Duration::ZERO, draft);
+            }
         }
     }
 
@@ -319,7 +332,7 @@ impl Lanes {
         let since = Instant::now();
         while let Some(Begun { item, gateway, media }) = begun.pop_front() {
             let is_broken = bot.lane().is_broken(item.attempt.chain, item.report_committed);
-            let (facts, _) = self.facts(bot, &item, is_broken, Stamp::now());
+            let (facts, _) = self.facts(bot, &item, is_broken, *self.conditions.borrow());
             match decide(&facts) {
                 Verdict::Start => {
                     let (outcome, took) = self.call(bot, &item, &gateway, media.as_ref()).await;
@@ -379,12 +392,9 @@ impl Lanes {
     }
 }
 
-fn stored_medium(item: &Item) -> Option<muster_domain::content::MediaDigest> {
+fn stored_medium(item: &Item) -> Option<MediaDigest> {
     match &item.attempt.content.media()?.source {
         MediaSource::Stored(digest) => Some(*digest),
         MediaSource::Url(_) => None,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -202,7 +202,7 @@ impl Intake {
                         // Its lane hands it back if it was chosen before that report.
                         self.lanes.bots().get_or_insert(&item.attempt.bot).lane().note_broken(chain, offset);
                     }
-                    if self.lanes.try_begin(&item, now) {
+                    if self.lanes.try_begin(&item) {
                         item.has_intent = true;
                         batch.records.push(Record::Intent(attempt));
                     }

@@ -182,56 +182,41 @@ impl Sessions {
         };
         let mut intake = std::pin::pin!(intake.run(arriving));
         let mut intake_has_ended = false;
-        let end = {
-            let reader = Reader {
-                inbound,
-                shared: Arc::clone(&shared),
-                journal: self.journal.clone(),
-                outbox: outbox.clone(),
-                arrivals,
-                desired,
-                commands,
-                credits,
-                underway,
-                stall_timeout: Duration::from_millis(welcome.stall_timeout_ms.into()),
-            };
-            let sender = Sender::new(
-                &welcome,
-                frames,
-                outgoing,
-                Arc::clone(&shared),
-                self.journal.clone(),
-                Arc::clone(&self.applied_version),
-            );
-            let mut reader = std::pin::pin!(reader.run());
-            let mut sender = std::pin::pin!(sender.run());
-            let desired = desired_states(&self.desired, desired_frames, &outbox);
-            let ending = async {
-                tokio::select! {
-                    end = &mut reader => end,
-                    end = &mut sender => end,
-                    end = &mut intake => {
-                        intake_has_ended = true;
-                        intake_end(end)
-                    }
-                    end = desired => end,
-                    () = self.drain(shutdown, &shared, &outbox) => End::Stopped,
-                }
-            };
-            let end = ending.await;
-            if let Some(reason) = goodbye(&end, &self.journal) {
-                outbox.send(wire::agent_frame::Body::Goodbye(wire::Goodbye { reason: reason.into() }));
-                // The stream ends when the server has read it; a server that does not is left alone.
-                let farewell = async {
-                    tokio::select! {
-                        _ = &mut reader => {}
-                        _ = &mut sender => {}
-                    }
-                };
-                let _ = tokio::time::timeout(GOODBYE_TIMEOUT, farewell).await;
-            }
-            end
+        let mut reader = Reader {
+            inbound,
+            shared: Arc::clone(&shared),
+            journal: self.journal.clone(),
+            outbox: outbox.clone(),
+            arrivals,
+            desired,
+            commands,
+            credits,
+            underway,
+            stall_timeout: Duration::from_millis(welcome.stall_timeout_ms.into()),
         };
+        let applied_version = Arc::clone(&self.applied_version);
+        let mut sender =
+            Sender::new(&welcome, frames, outgoing, Arc::clone(&shared), self.journal.clone(), applied_version);
+        let end = tokio::select! {
+            end = reader.run() => end,
+            end = sender.run() => end,
+            end = &mut intake => {
+                intake_has_ended = true;
+                intake_end(end)
+            }
+            end = desired_states(&self.desired, desired_frames, &outbox) => end,
+            () = self.drain(shutdown, &shared, &outbox) => End::Stopped,
+        };
+        if let Some(reason) = goodbye(&end, &self.journal) {
+            outbox.send(wire::agent_frame::Body::Goodbye(wire::Goodbye { reason: reason.into() }));
+            // The stream ends when the server has read it; a server that does not is left alone.
+            let farewell = async {
+                sender.run().await;
+                reader.run_out().await;
+            };
+            let _ = tokio::time::timeout(GOODBYE_TIMEOUT, farewell).await;
+        }
+        drop(reader);
         // Whatever the intake is doing is finished, and nothing more: the next Hello says what is held.
         if !intake_has_ended {
             intake.await;

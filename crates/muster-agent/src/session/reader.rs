@@ -37,7 +37,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Reads until the session ends.
-    pub(super) async fn run(mut self) -> End {
+    pub(super) async fn run(&mut self) -> End {
         loop {
             let frame = match tokio::time::timeout(self.stall_timeout, self.inbound.message()).await {
                 Err(_) => return End::ServerFault("the server gave no sign in time".to_owned()),
@@ -54,6 +54,11 @@ impl Reader {
                 return end;
             }
         }
+    }
+
+    /// Reads to the end of the stream, and does nothing about what comes.
+    pub(super) async fn run_out(&mut self) {
+        while let Ok(Some(_)) = self.inbound.message().await {}
     }
 
     fn take(&mut self, frame: wire::ServerFrame) -> Result<(), End> {

@@ -37,7 +37,8 @@ const STALLED_AFTER: u32 = 4;
 
 /// Sends what has to be sent.
 pub(super) struct Sender {
-    frames: mpsc::Sender<wire::AgentFrame>,
+    /// `None` once Goodbye was sent.
+    frames: Option<mpsc::Sender<wire::AgentFrame>>,
     outgoing: mpsc::Receiver<Body>,
     shared: Arc<Shared>,
     journal: Journal,
@@ -68,7 +69,7 @@ impl Sender {
         let mut heartbeat = tokio::time::interval_at(Instant::now() + interval, interval);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Sender {
-            frames,
+            frames: Some(frames),
             outgoing,
             head: journal.head(),
             committed: shared.committed.subscribe(),
@@ -84,26 +85,25 @@ impl Sender {
         }
     }
 
-    /// Sends until the session ends.
-    pub(super) async fn run(mut self) -> End {
-        loop {
-            let frames = self.frames.clone();
-            let Ok(Ok(place)) = tokio::time::timeout(STALLED_AFTER * self.stall_timeout, frames.reserve()).await else {
+    /// Sends until the session ends. Goodbye is the last frame.
+    pub(super) async fn run(&mut self) -> End {
+        let patience = STALLED_AFTER * self.stall_timeout;
+        while let Some(frames) = self.frames.clone() {
+            let Ok(Ok(place)) = tokio::time::timeout(patience, frames.reserve()).await else {
                 return End::Lost("the line takes no more frames".to_owned());
             };
             let body = match self.next().await {
                 Ok(body) => body,
                 Err(end) => return end,
             };
-            let is_last = matches!(body, Body::Goodbye(_));
+            if matches!(body, Body::Goodbye(_)) {
+                self.frames = None;
+            }
             self.seq += 1;
             let ack = self.shared.received_seq.load(Ordering::Relaxed);
             place.send(wire::AgentFrame { seq: self.seq, ack, body: Some(body) });
-            if is_last {
-                drop((frames, self.frames));
-                return std::future::pending().await;
-            }
         }
+        End::Stopped
     }
 
     /// The next thing to send.

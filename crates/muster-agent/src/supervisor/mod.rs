@@ -226,6 +226,3 @@ impl Supervision {
         self.journal.append(vec![report::connection(change)]).await.is_ok()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,417 @@
+//! Sessions: accept, report, repeat, chains, credit, drain, and a server that misbehaves.
+
+use std::time::Duration;
+
+use muster_domain::content::MediaDigest;
+use muster_proto::agent_v1 as wire;
+use muster_proto::agent_v1::agent_frame::Body as AgentBody;
+use muster_proto::agent_v1::server_frame::Body as ServerBody;
+use wire::Outcome::{Cancelled, Expired, Failed, HandedBack, Sent, Uncertain};
+
+use super::server::{Conversation, desired, welcome};
+use super::{Bench, attempt, until};
+use crate::error::{AgentError, Refusal};
+
+fn kinds(outcomes: &[(u64, wire::OutcomeReport)]) -> Vec<(u64, wire::Outcome)> {
+    outcomes.iter().map(|(_, outcome)| (outcome.attempt.unwrap().message_id, outcome.outcome())).collect()
+}
+
+fn sorted<T: Ord + Clone>(list: &[T]) -> Vec<T> {
+    let mut list = list.to_vec();
+    list.sort();
+    list
+}
+
+fn with_chain(chain: u64, attempt: wire::Attempt) -> wire::Attempt {
+    wire::Attempt { chain, ..attempt }
+}
+
+#[tokio::test]
+async fn what_is_dispatched_is_acknowledged_sent_in_order_and_reported() {
+    let (bench, mut session) = Bench::new().await;
+    session.dispatch(0, vec![attempt(1, "a", "ok"), attempt(2, "a", "refuse"), attempt(3, "a", "unknown")]).await;
+    session.dispatch(0, vec![attempt(4, "a", "ok")]).await;
+    let outcomes = session.outcomes(4).await;
+    assert_eq!(kinds(&outcomes), [(1, Sent), (2, Failed), (3, Uncertain), (4, Sent)]);
+    assert_eq!(outcomes[0].1.network_id, "id-1");
+    assert_eq!(outcomes[1].1.failure.as_ref().unwrap().reason(), wire::FailureReason::ContentRejected);
+    assert_eq!(bench.agent.gateway.sent(), [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_slow_bot_does_not_delay_another() {
+    let (bench, mut session) = Bench::new().await;
+    session.dispatch(0, vec![attempt(1, "a", "hang"), attempt(2, "a", "ok"), attempt(3, "b", "ok")]).await;
+    assert_eq!(kinds(&session.outcomes(1).await), [(3, Sent)]);
+    bench.agent.gateway.release(1);
+    assert_eq!(kinds(&session.outcomes(2).await), [(1, Sent), (2, Sent)]);
+}
+
+#[tokio::test]
+async fn a_broken_chain_waits_for_the_message_that_comes_again() {
+    let (bench, mut session) = Bench::new().await;
+    let chain = |id, text| with_chain(7, attempt(id, "a", text));
+    session.dispatch(0, vec![chain(1, "retry"), chain(2, "ok"), attempt(3, "a", "ok"), chain(4, "ok")]).await;
+    let outcomes = session.outcomes(4).await;
+    assert_eq!(sorted(&kinds(&outcomes)), [(1, Failed), (2, HandedBack), (3, Sent), (4, HandedBack)]);
+    assert_eq!(
+        (outcomes[1].1.attempt.unwrap().message_id, outcomes[1].1.handback_reason()),
+        (2, wire::HandbackReason::ChainBroken)
+    );
+    // Chosen before the failure was known: an earlier one has to go first. Its own return has to be known as well.
+    session.dispatch(outcomes[0].0, vec![chain(5, "ok")]).await;
+    let back = session.outcomes(1).await;
+    assert_eq!(kinds(&back), [(5, HandedBack)]);
+    let again = wire::Attempt { r#ref: Some(wire::AttemptRef { message_id: 1, attempt_no: 2 }), ..chain(1, "ok") };
+    session.dispatch(back[0].0, vec![again, chain(2, "ok")]).await;
+    assert_eq!(kinds(&session.outcomes(2).await), [(1, Sent), (2, Sent)]);
+    assert_eq!(bench.agent.gateway.sent(), [1, 3, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_known_outcome_is_repeated_and_nothing_is_sent_again() {
+    let (bench, mut session) = Bench::new().await;
+    session.dispatch(0, vec![attempt(1, "a", "ok")]).await;
+    let first = session.outcomes(1).await;
+    // Not acknowledged yet: it has been reported already.
+    session.dispatch(0, vec![attempt(1, "a", "ok")]).await;
+    session.acknowledge(first[0].0).await;
+    session.dispatch(0, vec![attempt(2, "a", "ok")]).await;
+    assert_eq!(kinds(&session.outcomes(1).await), [(2, Sent)]);
+    session.dispatch(0, vec![attempt(1, "a", "ok")]).await;
+    let again = session.outcomes(1).await;
+    assert_eq!((kinds(&again), again[0].1.network_id.as_str()), (vec![(1, Sent)], "id-1"));
+    let later =
+        wire::Attempt { r#ref: Some(wire::AttemptRef { message_id: 1, attempt_no: 2 }), ..attempt(1, "a", "ok") };
+    session.dispatch(0, vec![later]).await;
+    let again = session.outcomes(1).await;
+    assert_eq!(again[0].1.attempt.unwrap().attempt_no, 2);
+    assert_eq!(bench.agent.gateway.sent(), [1, 2]);
+}
+
+#[tokio::test]
+async fn two_attempts_of_one_message_in_a_frame_are_sent_once() {
+    let (bench, mut session) = Bench::new().await;
+    let second =
+        wire::Attempt { r#ref: Some(wire::AttemptRef { message_id: 1, attempt_no: 2 }), ..attempt(1, "a", "ok") };
+    session.dispatch(0, vec![attempt(1, "a", "hang"), attempt(1, "a", "hang"), second]).await;
+    let back = session.outcomes(1).await;
+    assert_eq!((kinds(&back), back[0].1.attempt.unwrap().attempt_no), (vec![(1, HandedBack)], 2));
+    bench.agent.gateway.release(5);
+    assert_eq!(kinds(&session.outcomes(1).await), [(1, Sent)]);
+    assert_eq!(bench.agent.gateway.sent(), [1]);
+}
+
+#[tokio::test]
+async fn a_lost_session_is_resumed_from_the_servers_last_commit() {
+    let (mut bench, mut session) = Bench::new().await;
+    session.dispatch(0, vec![attempt(1, "b", "ok"), attempt(2, "a", "hang"), attempt(3, "a", "ok")]).await;
+    let first = session.outcomes(1).await;
+    drop(session);
+    let mut session = bench.server.session().await;
+    let hello = session.hello().await;
+    let held = hello.held.iter().map(|held| (held.attempt.unwrap().message_id, held.started)).collect::<Vec<_>>();
+    assert_eq!(
+        sorted(&held),
+        [(1, true), (2, true), (3, false)],
+        "an outcome that is not acknowledged is held as well"
+    );
+    assert_eq!(hello.desired_version, 1);
+    assert!(hello.report_head >= first[0].0);
+    session.welcome(first[0].0 - 1).await;
+    assert_eq!(session.outcomes(1).await[0].0, first[0].0);
+    bench.agent.gateway.release(1);
+    assert_eq!(kinds(&session.outcomes(2).await), [(2, Sent), (3, Sent)]);
+    assert_eq!(sorted(&bench.agent.gateway.sent()), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn the_agent_works_on_while_the_server_is_away() {
+    let (mut bench, mut session) = Bench::new().await;
+    session.dispatch(0, vec![attempt(1, "a", "hang"), attempt(2, "a", "ok")]).await;
+    drop(session);
+    bench.agent.gateway.release(1);
+    until("the sends", || bench.agent.gateway.sent().len() == 2).await;
+    let mut session = bench.server.session().await;
+    session.hello().await;
+    session.welcome(0).await;
+    assert_eq!(kinds(&session.outcomes(2).await), [(1, Sent), (2, Sent)]);
+}
+
+#[tokio::test]
+async fn what_the_server_takes_back_is_forgotten_unstarted() {
+    let (mut bench, mut session) = Bench::new().await;
+    session.dispatch(0, vec![attempt(1, "a", "hang"), attempt(2, "a", "ok"), attempt(3, "a", "ok")]).await;
+    drop(session);
+    let mut session = bench.server.session().await;
+    session.hello().await;
+    let named = |message_id| wire::AttemptRef { message_id, attempt_no: 1 };
+    // The first one is with the gateway: it cannot be taken back any more.
+    let drop_two = wire::Welcome { drop: vec![named(1), named(2)], ..welcome(0) };
+    session.send(ServerBody::Welcome(drop_two)).await;
+    session.dispatch(0, vec![attempt(4, "b", "ok")]).await;
+    assert_eq!(kinds(&session.outcomes(1).await), [(4, Sent)]);
+    bench.agent.gateway.release(1);
+    assert_eq!(kinds(&session.outcomes(2).await), [(1, Sent), (3, Sent)]);
+    assert_eq!(sorted(&bench.agent.gateway.sent()), [1, 3, 4]);
+    drop(session);
+    let mut session = bench.server.session().await;
+    assert!(session.hello().await.held.iter().all(|held| held.attempt != Some(named(2))));
+}
+
+#[tokio::test]
+async fn what_is_cancelled_in_time_is_not_sent() {
+    let (bench, mut session) = Bench::new().await;
+    session.dispatch(0, vec![attempt(1, "a", "hang"), attempt(2, "a", "ok")]).await;
+    until("the first send", || bench.agent.gateway.sent() == [1]).await;
+    let named = |message_id| wire::AttemptRef { message_id, attempt_no: 1 };
+    session.send(ServerBody::Cancel(wire::CancelAttempts { attempts: vec![named(1), named(2), named(9)] })).await;
+    assert_eq!(kinds(&session.outcomes(1).await), [(2, Cancelled)]);
+    bench.agent.gateway.release(1);
+    assert_eq!(kinds(&session.outcomes(1).await), [(1, Sent)]);
+}
+
+#[tokio::test]
+async fn what_comes_too_late_expires() {
+    let (bench, mut session) = Bench::new().await;
+    let hurried = wire::Attempt { start_within_ms: 20, ..attempt(2, "a", "ok") };
+    session.dispatch(0, vec![attempt(1, "a", "hang"), hurried]).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    bench.agent.gateway.release(1);
+    assert_eq!(kinds(&session.outcomes(2).await), [(1, Sent), (2, Expired)]);
+}
+
+#[tokio::test]
+async fn a_held_bot_sends_nothing_more() {
+    let (bench, mut session) = Bench::new().await;
+    session.dispatch(0, vec![attempt(1, "a", "hang"), attempt(2, "a", "ok")]).await;
+    session.send(ServerBody::DesiredState(desired(2, false))).await;
+    assert_eq!(session.desired_status().await.version, 2);
+    bench.agent.gateway.release(1);
+    let outcomes = session.outcomes(2).await;
+    assert_eq!(kinds(&outcomes), [(1, Sent), (2, HandedBack)]);
+    assert_eq!(outcomes[1].1.handback_reason(), wire::HandbackReason::BotUnavailable);
+    session.dispatch(0, vec![attempt(3, "stranger", "ok")]).await;
+    assert_eq!(kinds(&session.outcomes(1).await), [(3, HandedBack)]);
+    assert_eq!(bench.agent.gateway.sent(), [1]);
+}
+
+#[tokio::test]
+async fn a_bot_without_a_usable_gateway_is_told_and_the_others_work() {
+    let (_bench, mut session) = Bench::new().await;
+    let mut state = desired(2, true);
+    state.gateways.push(wire::DesiredGateway { id: "h".into(), kind: "evolution".into() });
+    state.bots[1].gateway = "h".into();
+    session.send(ServerBody::DesiredState(state)).await;
+    let status = session.desired_status().await;
+    let named: Vec<_> = status.errors.iter().map(|error| error.name.as_str()).collect();
+    assert_eq!(named, ["gateways/h", "bots/b"]);
+    assert!(status.errors[0].message.contains("[gateways.h]"), "{}", status.errors[0].message);
+    session.dispatch(0, vec![attempt(1, "a", "ok"), attempt(2, "b", "ok")]).await;
+    assert_eq!(sorted(&kinds(&session.outcomes(2).await)), [(1, Sent), (2, HandedBack)]);
+}
+
+#[tokio::test]
+async fn a_difference_that_does_not_fit_ends_the_session_and_the_whole_is_asked_for() {
+    let (mut bench, mut session) = Bench::new().await;
+    session
+        .send(ServerBody::DesiredState(wire::DesiredState { version: 9, base_version: 8, ..desired(9, true) }))
+        .await;
+    assert_eq!(session.goodbye().await, wire::goodbye::Reason::ServerFault);
+    drop(session);
+    assert_eq!(bench.server.session().await.hello().await.desired_version, 0);
+}
+
+#[tokio::test]
+async fn an_attempt_that_breaks_a_rule_fails_and_the_next_is_sent() {
+    let (_bench, mut session) = Bench::new().await;
+    session.dispatch(0, vec![attempt(1, "a", ""), attempt(2, "Not A Bot", "ok"), attempt(3, "a", "ok")]).await;
+    let outcomes = session.outcomes(3).await;
+    assert_eq!(kinds(&outcomes), [(1, Failed), (2, Failed), (3, Sent)]);
+    let failure = outcomes[0].1.failure.as_ref().unwrap();
+    assert_eq!(
+        (failure.reason(), failure.detail.as_str()),
+        (wire::FailureReason::InvalidRequest, "text.body: must not be empty")
+    );
+}
+
+#[tokio::test]
+async fn a_stored_medium_is_fetched_once_and_one_that_is_gone_fails() {
+    let (bench, mut session) = Bench::new().await;
+    let digest = bench.server.put_media(b"a picture");
+    let image = |digest: MediaDigest| wire::Content {
+        kind: Some(wire::content::Kind::Image(wire::content::Image {
+            media: Some(wire::Media {
+                mime_type: "image/png".into(),
+                source: Some(wire::media::Source::Digest(digest.0.to_vec())),
+            }),
+            caption: String::new(),
+        })),
+    };
+    let with = |id, digest| wire::Attempt { content: Some(image(digest)), ..attempt(id, "a", "ok") };
+    session.dispatch(0, vec![with(1, digest), with(2, digest), with(3, MediaDigest([1; 32]))]).await;
+    let outcomes = session.outcomes(3).await;
+    assert_eq!(kinds(&outcomes), [(1, Sent), (2, Sent), (3, Failed)]);
+    assert_eq!(outcomes[2].1.failure.as_ref().unwrap().reason(), wire::FailureReason::ContentRejected);
+    assert_eq!(*bench.agent.gateway.media.lock().unwrap(), [b"a picture", b"a picture"]);
+}
+
+async fn credit(session: &mut Conversation) -> wire::Credit {
+    session
+        .expect("Credit", |body| match body {
+            AgentBody::Credit(credit) => Some(*credit),
+            _ => None,
+        })
+        .await
+}
+
+#[tokio::test]
+async fn credit_comes_back_when_the_server_has_the_outcomes() {
+    let (_bench, mut session) = Bench::with(|config| config.attempts_max = 8).await;
+    session.dispatch(0, (1..=4).map(|id| attempt(id, "a", "ok")).collect()).await;
+    let last = session.outcomes(4).await[3].0;
+    session.acknowledge(last).await;
+    let mut granted = credit(&mut session).await.attempts_total;
+    while granted < 12 {
+        granted = credit(&mut session).await.attempts_total;
+    }
+    assert_eq!(granted, 12);
+}
+
+#[tokio::test]
+async fn more_than_was_granted_is_refused() {
+    let (mut bench, mut session) = Bench::with(|config| config.attempts_max = 2).await;
+    let attempts = (1..=3).map(|id| attempt(id, "a", "ok")).collect();
+    session.send(ServerBody::Dispatch(wire::Dispatch { attempts, report_committed: 0 })).await;
+    assert_eq!(session.goodbye().await, wire::goodbye::Reason::ServerFault);
+    drop(session);
+    let hello = bench.server.session().await.hello().await;
+    assert_eq!((hello.held.len(), bench.agent.gateway.sent().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn the_agent_drains_before_it_stops() {
+    let (bench, mut session) = Bench::new().await;
+    session.dispatch(0, vec![attempt(1, "a", "hang"), attempt(2, "a", "ok"), attempt(3, "b", "hang")]).await;
+    until("the first sends", || bench.agent.gateway.sent().len() == 2).await;
+    bench.agent.shutdown.cancel();
+    session.expect("Drain", |body| matches!(body, AgentBody::Drain(_)).then_some(())).await;
+    // A frame that crossed the request on its way.
+    session.dispatch(0, vec![attempt(4, "b", "ok")]).await;
+    session.send(ServerBody::DrainAck(wire::DrainAck {})).await;
+    bench.agent.gateway.release(2);
+    let outcomes = session.outcomes(4).await;
+    assert_eq!(sorted(&kinds(&outcomes)), [(1, Sent), (2, HandedBack), (3, Sent), (4, HandedBack)]);
+    session.acknowledge(outcomes.iter().map(|(offset, _)| *offset).max().unwrap()).await;
+    assert_eq!(session.goodbye().await, wire::goodbye::Reason::Drained);
+    drop(session);
+    bench.agent.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_send_that_does_not_end_in_time_is_left_in_the_journal() {
+    let (bench, mut session) = Bench::with(|config| config.drain_deadline = Duration::from_millis(200)).await;
+    session.dispatch(0, vec![attempt(1, "a", "hang")]).await;
+    until("the send", || bench.agent.gateway.sent().len() == 1).await;
+    bench.agent.shutdown.cancel();
+    session.send(ServerBody::DrainAck(wire::DrainAck {})).await;
+    session.acknowledge(2).await;
+    assert_eq!(session.goodbye().await, wire::goodbye::Reason::Stopped);
+    drop(session);
+    bench.agent.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_silent_server_is_left() {
+    let (mut bench, mut session) = Bench::new().await;
+    let silent = wire::Welcome { stall_timeout_ms: 100, heartbeat_interval_ms: 60_000, ..welcome(0) };
+    drop(session);
+    session = bench.server.session().await;
+    session.hello().await;
+    session.send(ServerBody::Welcome(silent)).await;
+    assert_eq!(session.goodbye().await, wire::goodbye::Reason::ServerFault);
+    drop(session);
+    bench.server.session().await.hello().await;
+}
+
+#[tokio::test]
+async fn a_gap_in_the_numbers_ends_the_session() {
+    let (mut bench, mut session) = Bench::new().await;
+    session.seq += 1;
+    session.send(ServerBody::ReportAck(wire::ReportAck { committed: 0 })).await;
+    assert_eq!(session.goodbye().await, wire::goodbye::Reason::ServerFault);
+    drop(session);
+    bench.server.session().await.hello().await;
+}
+
+#[tokio::test]
+async fn an_acknowledgement_of_what_was_never_reported_ends_the_session() {
+    let (mut bench, mut session) = Bench::new().await;
+    session.acknowledge(1_000_000).await;
+    assert_eq!(session.goodbye().await, wire::goodbye::Reason::ServerFault);
+    drop(session);
+    bench.server.session().await.hello().await;
+}
+
+#[tokio::test]
+async fn an_unknown_frame_is_answered_and_changes_nothing() {
+    let (_bench, mut session) = Bench::new().await;
+    session.seq += 1;
+    let seq = session.seq;
+    session.send_raw(wire::ServerFrame { seq, ack: 0, body: None }).await;
+    let named = session.expect("Unsupported", |body| match body {
+        AgentBody::Unsupported(unsupported) => Some(unsupported.seq),
+        _ => None,
+    });
+    assert_eq!(named.await, seq);
+    session.dispatch(0, vec![attempt(1, "a", "ok")]).await;
+}
+
+fn close(reason: wire::close::Reason, permanent: bool) -> ServerBody {
+    ServerBody::Close(wire::Close { reason: reason.into(), message: "do this".into(), retry_after_ms: 300, permanent })
+}
+
+#[tokio::test]
+async fn a_close_for_good_ends_the_agent_with_what_to_do() {
+    let (bench, mut session) = Bench::new().await;
+    session.send(close(wire::close::Reason::JournalForked, true)).await;
+    let error = bench.agent.ended().await.unwrap_err();
+    let AgentError::Refused { reason, message, .. } = &error else { panic!("{error}") };
+    assert_eq!((*reason, message.as_str()), (Refusal::JournalForked, "do this"));
+}
+
+#[tokio::test]
+async fn a_close_with_a_wait_is_waited_out() {
+    let (mut bench, mut session) = Bench::new().await;
+    session.send(close(wire::close::Reason::ServerStopping, false)).await;
+    drop(session);
+    assert!(bench.server.stays_alone(Duration::from_millis(250)).await);
+    bench.server.session().await.hello().await;
+}
+
+#[tokio::test]
+async fn a_server_that_knows_more_than_the_journal_ends_the_agent() {
+    let (mut bench, session) = Bench::new().await;
+    drop(session);
+    let mut session = bench.server.session().await;
+    session.hello().await;
+    session.welcome(1_000).await;
+    assert!(matches!(bench.agent.ended().await, Err(AgentError::JournalBehind { committed: 1_000, .. })));
+}
+
+#[tokio::test]
+async fn a_server_that_forgot_gets_what_is_remembered_in_its_place() {
+    let (mut bench, mut session) = Bench::new().await;
+    session.dispatch(0, vec![attempt(1, "a", "ok")]).await;
+    let offset = session.outcomes(1).await[0].0;
+    session.acknowledge(offset).await;
+    session.dispatch(0, vec![attempt(2, "a", "ok")]).await;
+    session.outcomes(1).await;
+    drop(session);
+    let mut session = bench.server.session().await;
+    session.hello().await;
+    session.welcome(0).await;
+    let reports = session.reports().await;
+    assert_eq!(reports.first_offset, 1);
+    assert_eq!(super::outcome(&reports.reports[offset as usize - 1]), (1, Sent));
+}

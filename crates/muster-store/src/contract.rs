@@ -122,7 +122,7 @@ pub trait Store: Send + Sync + 'static {
     /// The cursor behind the latest change.
     async fn changes_head(&self, tenant: &TenantId) -> Result<u64>;
 
-    /// Wakes a watcher after each commit. Carries no data: a hint to look.
+    /// Wakes a watcher after each commit that changed the state of a message. Carries no data: a hint to look.
     fn committed(&self) -> tokio::sync::watch::Receiver<u64>;
 
     // ---- inbound messages and media --------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 //! The suite of the contract on SQLite.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use std::sync::Arc;
 
 use muster_store::Store;

@@ -26,6 +26,8 @@ CREATE TABLE node (
     settle_after     INTEGER NOT NULL DEFAULT 0,
     desired_version  INTEGER NOT NULL DEFAULT 1,
     applied_version  INTEGER NOT NULL DEFAULT 0,
+    -- Removed by an operator; kept for the attempts and retired bots that name it.
+    removed          INTEGER NOT NULL DEFAULT 0,
     create_time      INTEGER NOT NULL,
     update_time      INTEGER NOT NULL,
     UNIQUE (tenant_key, node_id)
@@ -43,6 +45,8 @@ CREATE TABLE gateway (
     -- The node's desired version that brought the latest change.
     version      INTEGER NOT NULL,
     apply_error  TEXT NOT NULL DEFAULT '',
+    -- Removed by an operator; kept for the retired bots that name it.
+    removed      INTEGER NOT NULL DEFAULT 0,
     create_time  INTEGER NOT NULL,
     update_time  INTEGER NOT NULL,
     UNIQUE (tenant_key, gateway_id)
@@ -113,7 +117,9 @@ CREATE TABLE message (
     attempt_no       INTEGER NOT NULL DEFAULT 0,
     cancel_requested INTEGER NOT NULL DEFAULT 0,
     node_key         INTEGER,
+    -- The session that dispatched it, and the latest one whose agent said that it holds it.
     epoch            INTEGER,
+    holder_epoch     INTEGER,
     dispatch_time    INTEGER,
     outcome_time     INTEGER,
     queued_us        INTEGER,

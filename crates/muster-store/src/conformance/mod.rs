@@ -16,7 +16,8 @@ pub mod fixture;
 #[macro_export]
 macro_rules! conformance_tests {
     ($open:expr) => {
-        $crate::conformance_cases!($open; dispatching: a_message_goes_its_whole_way);
+        $crate::conformance_cases!($open; dispatching: a_message_goes_its_whole_way, what_is_due_again_is_not_overtaken,
+            nothing_overtakes_an_attempt_that_may_return);
     };
 }
 

@@ -16,6 +16,9 @@ use super::writer::Txn;
 use super::{body, bulk, micros, time, time_opt};
 use crate::{AttemptRef, Claim, Claimed, ClaimedAttempt, Result, StoreError, credit_bytes};
 
+/// When a message is looked at again whose chain is blocked by one that is due itself, and only has to be woken.
+const CHAIN_RECHECK: Duration = Duration::from_millis(50);
+
 /// A bot of the claim, as the gate sees it.
 struct ClaimBot {
     id: BotId,
@@ -36,7 +39,12 @@ struct Candidate {
 
 /// See [`crate::Store::dispatch_claim`].
 pub(super) async fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) -> Result<Claimed> {
-    let mut claimed = Claimed { report_committed: report_committed(txn, fence).await?, ..Claimed::default() };
+    let node = node(txn, fence).await?;
+    let mut claimed = Claimed { report_committed: node.report_committed, ..Claimed::default() };
+    // Until it is known which attempts of earlier sessions arrived, a later message of a chain could overtake one of them.
+    if node.unsettled {
+        return Ok(claimed);
+    }
     let bots = bots(txn, tenant_key, fence, &claim).await?;
     let mut admitted = Vec::new();
     let (mut refused, mut parked) = (Vec::new(), Vec::new());
@@ -93,7 +101,8 @@ fn decide(bot: &BotFacts<'_>, candidate: &Candidate, txn: &Txn) -> Decision {
         // What is in the queue has had its own times already.
         not_before: None,
         retry_time: None,
-        chain_until: time_opt(candidate.chain_until),
+        // What is parked blocks until it is back in its queue, which may be a moment after its time.
+        chain_until: time_opt(candidate.chain_until).map(|until| until.max(txn.now + CHAIN_RECHECK)),
     };
     gate::decide(bot, &message, txn.now)
 }
@@ -113,14 +122,22 @@ fn refuse(facts: Facts, reason: RefuseReason) -> Step {
     Step::finish(facts, to, None, failure)
 }
 
-async fn report_committed(txn: &mut Txn, fence: Fence) -> Result<u64> {
-    let row = sqlx::query("SELECT report_committed FROM node WHERE node_key = ? AND epoch = ?")
+/// What a claim needs to know of its node.
+struct Node {
+    report_committed: u64,
+    /// Attempts of earlier sessions wait for the reports that tell what became of them.
+    unsettled: bool,
+}
+
+async fn node(txn: &mut Txn, fence: Fence) -> Result<Node> {
+    let row = sqlx::query("SELECT report_committed, settle_after FROM node WHERE node_key = ? AND epoch = ?")
         .bind(fence.node_key)
         .bind(fence.epoch)
         .fetch_optional(&mut txn.connection)
         .await
-        .map_err(failed)?;
-    row.map(|row| row.get::<i64, _>(0) as u64).ok_or(StoreError::Fenced)
+        .map_err(failed)?
+        .ok_or(StoreError::Fenced)?;
+    Ok(Node { report_committed: row.get::<i64, _>(0) as u64, unsettled: row.get::<i64, _>(1) > 0 })
 }
 
 /// The bots of the claim that are on the session's node, in the claim's order.
@@ -198,7 +215,7 @@ async fn commit(txn: &mut Txn, fence: Fence, admitted: &[(BotId, Candidate)]) ->
     let now = micros(txn.now);
     let changed = bulk::execute(
         &mut txn.connection,
-        "UPDATE message SET state = 1, attempt_no = v.column2, node_key = v.column3, epoch = v.column4, dispatch_time = v.column5, \
+        "UPDATE message SET state = 1, attempt_no = v.column2, node_key = v.column3, epoch = v.column4, holder_epoch = v.column4, dispatch_time = v.column5, \
          outcome_time = NULL, queued_us = NULL, gateway_us = NULL, reason = NULL, detail = NULL FROM (VALUES",
         5,
         ") AS v WHERE message.message_id = v.column1 AND message.state = 0 \

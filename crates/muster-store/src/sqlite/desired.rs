@@ -88,7 +88,7 @@ pub(super) async fn state(
     };
     let gateways = sqlx::query(
         "SELECT g.gateway_id, g.kind, n.node_id, g.display_name, g.labels FROM gateway g JOIN node n USING (node_key) \
-         WHERE g.node_key = ? AND g.version > ? ORDER BY g.gateway_id",
+         WHERE g.node_key = ? AND g.version > ? AND g.removed = 0 ORDER BY g.gateway_id",
     );
     for row in gateways.bind(node_key).bind(base).fetch_all(&mut *snapshot).await.map_err(failed)? {
         state.gateways.push(GatewaySpec {

@@ -77,18 +77,19 @@ fn check(expect: Expect, generation: Option<i64>, name: impl FnOnce() -> String)
 }
 
 async fn put_node(txn: &mut Txn, tenant_key: i64, spec: NodeSpec, expect: Expect) -> Result<()> {
-    let found: Option<i64> = sqlx::query_scalar("SELECT generation FROM node WHERE tenant_key = ? AND node_id = ?")
-        .bind(tenant_key)
-        .bind(spec.id.as_str().to_owned())
-        .fetch_optional(&mut txn.connection)
-        .await
-        .map_err(failed)?;
+    let found: Option<i64> =
+        sqlx::query_scalar("SELECT generation FROM node WHERE tenant_key = ? AND node_id = ? AND removed = 0")
+            .bind(tenant_key)
+            .bind(spec.id.as_str().to_owned())
+            .fetch_optional(&mut txn.connection)
+            .await
+            .map_err(failed)?;
     check(expect, found, || spec.id.resource_name())?;
     let now = micros(txn.now);
     let node_key: i64 = sqlx::query_scalar(
         "INSERT INTO node (tenant_key, node_id, display_name, labels, generation, create_time, update_time) VALUES (?, ?, ?, ?, 1, ?, ?) \
          ON CONFLICT (tenant_key, node_id) DO UPDATE SET display_name = excluded.display_name, labels = excluded.labels, \
-         generation = generation + 1, update_time = excluded.update_time RETURNING node_key",
+         generation = generation + 1, removed = 0, update_time = excluded.update_time RETURNING node_key",
     )
     .bind(tenant_key)
     .bind(spec.id.as_str().to_owned())
@@ -105,7 +106,7 @@ async fn put_node(txn: &mut Txn, tenant_key: i64, spec: NodeSpec, expect: Expect
 
 /// The key of a node, for a resource that is put on it.
 async fn node_key(txn: &mut Txn, tenant_key: i64, id: &NodeId) -> Result<i64> {
-    sqlx::query_scalar("SELECT node_key FROM node WHERE tenant_key = ? AND node_id = ?")
+    sqlx::query_scalar("SELECT node_key FROM node WHERE tenant_key = ? AND node_id = ? AND removed = 0")
         .bind(tenant_key)
         .bind(id.as_str().to_owned())
         .fetch_optional(&mut txn.connection)
@@ -150,7 +151,7 @@ async fn put_gateway(txn: &mut Txn, tenant_key: i64, spec: GatewaySpec, expect: 
     let now = micros(txn.now);
     sqlx::query(
         "INSERT INTO gateway (tenant_key, gateway_id, kind, node_key, display_name, labels, generation, version, create_time, update_time) \
-         VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?) ON CONFLICT (tenant_key, gateway_id) DO UPDATE SET node_key = excluded.node_key, \
+         VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?) ON CONFLICT (tenant_key, gateway_id) DO UPDATE SET kind = excluded.kind, node_key = excluded.node_key, removed = 0, \
          display_name = excluded.display_name, labels = excluded.labels, generation = generation + 1, version = excluded.version, \
          update_time = excluded.update_time",
     )
@@ -341,7 +342,7 @@ async fn set_stage(txn: &mut Txn, tenant_key: i64, id: &BotId, stage: Stage, not
 }
 
 async fn delete_node(txn: &mut Txn, tenant_key: i64, id: &NodeId, expect: Expect) -> Result<()> {
-    let row = sqlx::query("SELECT node_key, generation FROM node WHERE tenant_key = ? AND node_id = ?")
+    let row = sqlx::query("SELECT node_key, generation FROM node WHERE tenant_key = ? AND node_id = ? AND removed = 0")
         .bind(tenant_key)
         .bind(id.as_str().to_owned())
         .fetch_optional(&mut txn.connection)
@@ -350,17 +351,22 @@ async fn delete_node(txn: &mut Txn, tenant_key: i64, id: &NodeId, expect: Expect
     let Some(row) = row else { return Err(StoreError::NotFound(id.resource_name())) };
     check(expect, Some(row.get(1)), || id.resource_name())?;
     let node_key: i64 = row.get(0);
-    let user: Option<String> = sqlx::query_scalar("SELECT gateway_id FROM gateway WHERE node_key = ? LIMIT 1")
-        .bind(node_key)
-        .fetch_optional(&mut txn.connection)
-        .await
-        .map_err(failed)?;
+    let user: Option<String> =
+        sqlx::query_scalar("SELECT gateway_id FROM gateway WHERE node_key = ? AND removed = 0 LIMIT 1")
+            .bind(node_key)
+            .fetch_optional(&mut txn.connection)
+            .await
+            .map_err(failed)?;
     if let Some(user) = user {
         return Err(StoreError::InUse { resource: id.resource_name(), user: format!("gateways/{user}") });
     }
-    for sql in ["DELETE FROM departure WHERE node_key = ?", "DELETE FROM node WHERE node_key = ?"] {
-        sqlx::query(sql).bind(node_key).execute(&mut txn.connection).await.map_err(failed)?;
-    }
+    // The epoch goes on: an agent that still has a session is fenced, and one of a node declared anew begins behind it.
+    sqlx::query("UPDATE node SET removed = 1, online = 0, epoch = epoch + 1, update_time = ? WHERE node_key = ?")
+        .bind(micros(txn.now))
+        .bind(node_key)
+        .execute(&mut txn.connection)
+        .await
+        .map_err(failed)?;
     Ok(())
 }
 
@@ -369,10 +375,10 @@ async fn delete_gateway(txn: &mut Txn, tenant_key: i64, id: &GatewayId, expect: 
         return Err(StoreError::NotFound(id.resource_name()));
     };
     check(expect, Some(found.generation), || id.resource_name())?;
-    // Retired bots keep their history, and with it the gateway that they were reached through.
     let user: Option<String> =
-        sqlx::query_scalar("SELECT bot_id FROM bot WHERE gateway_key = ? ORDER BY stage LIMIT 1")
+        sqlx::query_scalar("SELECT bot_id FROM bot WHERE gateway_key = ? AND stage <> ? LIMIT 1")
             .bind(found.gateway_key)
+            .bind(Stage::Retired.code())
             .fetch_optional(&mut txn.connection)
             .await
             .map_err(failed)?;
@@ -381,7 +387,8 @@ async fn delete_gateway(txn: &mut Txn, tenant_key: i64, id: &GatewayId, expect: 
     }
     let version = desired::bump(txn, found.node_key).await?;
     desired::depart(txn, found.node_key, Leaving::Gateway, id.as_str(), version).await?;
-    sqlx::query("DELETE FROM gateway WHERE gateway_key = ?")
+    sqlx::query("UPDATE gateway SET removed = 1, update_time = ? WHERE gateway_key = ?")
+        .bind(micros(txn.now))
         .bind(found.gateway_key)
         .execute(&mut txn.connection)
         .await

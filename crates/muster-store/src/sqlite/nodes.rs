@@ -14,10 +14,10 @@ use super::{time, time_opt};
 use crate::Result;
 
 const NODE: &str = "SELECT node_id, display_name, labels, generation, epoch, online, online_time, agent_version, desired_version, \
-    applied_version, create_time, update_time FROM node WHERE tenant_key = ?";
+    applied_version, create_time, update_time FROM node WHERE removed = 0 AND tenant_key = ?";
 
 const GATEWAY: &str = "SELECT g.gateway_id, g.kind, n.node_id, g.display_name, g.labels, g.generation, g.apply_error, g.create_time, \
-    g.update_time FROM gateway g JOIN node n USING (node_key) WHERE g.tenant_key = ?";
+    g.update_time FROM gateway g JOIN node n USING (node_key) WHERE g.removed = 0 AND g.tenant_key = ?";
 
 /// Labels as a column has them: a JSON object.
 pub(super) fn labels_text(labels: &BTreeMap<String, String>) -> String {

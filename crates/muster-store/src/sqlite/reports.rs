@@ -78,7 +78,8 @@ pub(super) async fn apply(txn: &mut Txn, tenant_key: i64, fence: Fence, batch: R
     }
     advance(txn, fence, taken, committed).await?;
     if settle_after > 0 && committed >= settle_after {
-        applied.wake.extend(sessions::settle_unreceived(txn, fence).await?);
+        sessions::settle_unreceived(txn, fence).await?;
+        applied.wake.extend(sessions::bots_waiting(txn, fence.node_key).await?);
     }
     applied.wake.sort();
     applied.wake.dedup();

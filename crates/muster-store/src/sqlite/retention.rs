@@ -28,7 +28,9 @@ pub(super) async fn run(txn: &mut Txn, policy: &RetentionPolicy, limit: u32) -> 
             floor(policy.inbound),
         ),
         (
-            "DELETE FROM change WHERE seq IN (SELECT seq FROM change WHERE time < ? ORDER BY seq LIMIT ?)",
+            // The latest change stays: it is where the numbers go on.
+            "DELETE FROM change WHERE seq IN (SELECT seq FROM change WHERE time < ? AND seq < (SELECT max(seq) FROM change) \
+             ORDER BY seq LIMIT ?)",
             before(policy.changes),
         ),
         (

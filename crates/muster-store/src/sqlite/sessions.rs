@@ -5,7 +5,7 @@ use muster_domain::message::MessageState;
 use muster_domain::{BotId, Epoch};
 use sqlx::Row as _;
 
-use super::code::{AttemptEnd, Code as _};
+use super::code::AttemptEnd;
 use super::error::failed;
 use super::settle::{self, AttemptResult, FACTS, Facts, Fence, Place, Step};
 use super::writer::Txn;
@@ -56,7 +56,7 @@ pub(super) async fn open(txn: &mut Txn, tenant_key: i64, open: SessionOpen) -> R
     let (drop, cancel) = adopt(txn, fence, &open.held).await?;
     let mut returned = 0;
     if settle_after == 0 {
-        returned = settle_unreceived(txn, fence).await?.len() as u64;
+        returned = settle_unreceived(txn, fence).await?;
     }
     Ok(SessionOpened {
         session: SessionRef { tenant: open.tenant, node: open.node, epoch: Epoch(fence.epoch as u64) },
@@ -79,7 +79,7 @@ fn is_forked(known: &Known, open: &SessionOpen) -> bool {
 async fn known(txn: &mut Txn, tenant_key: i64, open: &SessionOpen) -> Result<Known> {
     let row = sqlx::query(
         "SELECT node_key, epoch, journal_id, journal_opening, process_id, report_committed, desired_version FROM node \
-         WHERE tenant_key = ? AND node_id = ?",
+         WHERE tenant_key = ? AND node_id = ? AND removed = 0",
     )
     .bind(tenant_key)
     .bind(open.node.as_str().to_owned())
@@ -122,7 +122,7 @@ async fn adopt(txn: &mut Txn, fence: Fence, held: &[Held]) -> Result<(Vec<Attemp
     }
     bulk::execute(
         &mut txn.connection,
-        "UPDATE message SET epoch = v.column2 FROM (VALUES",
+        "UPDATE message SET holder_epoch = v.column2 FROM (VALUES",
         2,
         ") AS v WHERE message.message_id = v.column1 AND EXISTS (SELECT 1 FROM node WHERE node_key = ? AND epoch = ?)",
         &kept,
@@ -134,19 +134,15 @@ async fn adopt(txn: &mut Txn, fence: Fence, held: &[Held]) -> Result<(Vec<Attemp
 }
 
 /// Attempts of earlier sessions that the agent neither holds nor reported: it never received them, so they wait again.
-/// Returns the bots that have work by it, once for each attempt.
-pub(super) async fn settle_unreceived(txn: &mut Txn, fence: Fence) -> Result<Vec<BotId>> {
+/// Returns how many, and opens the node's queues.
+pub(super) async fn settle_unreceived(txn: &mut Txn, fence: Fence) -> Result<u64> {
     let now = txn.now;
     let steps: Vec<Step> = earlier(txn, fence)
         .await?
         .into_iter()
         .map(|facts| Step::wait_again(facts, now, Place::Ready, AttemptResult::untimed(AttemptEnd::NotReceived), None))
         .collect();
-    let bots = steps
-        .iter()
-        .filter(|step| step.to == MessageState::Waiting)
-        .map(|step| txn.directory.bot_id(step.facts.bot_key))
-        .collect::<Result<Vec<_>>>()?;
+    let count = steps.len() as u64;
     settle::apply(txn, steps, Some(fence)).await?;
     sqlx::query("UPDATE node SET settle_after = 0 WHERE node_key = ? AND epoch = ?")
         .bind(fence.node_key)
@@ -154,7 +150,7 @@ pub(super) async fn settle_unreceived(txn: &mut Txn, fence: Fence) -> Result<Vec
         .execute(&mut txn.connection)
         .await
         .map_err(failed)?;
-    Ok(bots)
+    Ok(count)
 }
 
 /// Attempts whose journal is lost: nobody can tell what became of them.
@@ -175,7 +171,7 @@ async fn settle_lost(txn: &mut Txn, fence: Fence) -> Result<u64> {
 
 /// Dispatched attempts of the node's earlier sessions.
 async fn earlier(txn: &mut Txn, fence: Fence) -> Result<Vec<Facts>> {
-    let sql = format!("SELECT {FACTS} FROM message WHERE node_key = ? AND state = 1 AND epoch < ?");
+    let sql = format!("SELECT {FACTS} FROM message WHERE node_key = ? AND state = 1 AND holder_epoch < ?");
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(fence.node_key)
         .bind(fence.epoch)
@@ -185,12 +181,11 @@ async fn earlier(txn: &mut Txn, fence: Fence) -> Result<Vec<Facts>> {
     rows.iter().map(Facts::read).collect()
 }
 
-/// Bots of the node that have waiting messages.
-async fn bots_waiting(txn: &mut Txn, node_key: i64) -> Result<Vec<BotId>> {
+/// Bots of the node that have messages in their queues.
+pub(super) async fn bots_waiting(txn: &mut Txn, node_key: i64) -> Result<Vec<BotId>> {
     let keys: Vec<i64> = sqlx::query_scalar(
-        "SELECT b.bot_key FROM bot b JOIN bot_count c ON c.bot_key = b.bot_key AND c.state = ? AND c.count > 0 WHERE b.node_key = ?",
+        "SELECT bot_key FROM bot WHERE node_key = ? AND EXISTS (SELECT 1 FROM ready r WHERE r.bot_key = bot.bot_key)",
     )
-    .bind(MessageState::Waiting.code())
     .bind(node_key)
     .fetch_all(&mut txn.connection)
     .await

@@ -33,7 +33,7 @@ pub(super) async fn due(txn: &mut Txn, limit: u32) -> Result<WakeResult> {
     })
     .await?;
     let bots: BTreeSet<i64> = rows.into_iter().map(|(_, bot_key, _)| bot_key).collect();
-    Ok(WakeResult { wake: places(txn, bots).await?, next: next(txn, now).await? })
+    Ok(WakeResult { wake: places(txn, bots).await?, next: next(txn, now, NEXT_MESSAGE).await? })
 }
 
 /// Ends the wait of messages whose validity is over.
@@ -52,18 +52,18 @@ async fn expire(txn: &mut Txn, now: i64, limit: u32) -> Result<()> {
     settle::apply(txn, steps, None).await
 }
 
-/// How long until something is due again.
-async fn next(txn: &mut Txn, now: i64) -> Result<Option<Duration>> {
-    let times: (Option<i64>, Option<i64>, Option<i64>) = sqlx::query_as(
-        "SELECT (SELECT min(wake_time) FROM parked), (SELECT min(expire_time) FROM message WHERE state = 0), \
-         (SELECT min(hold_until) FROM bot WHERE hold_until IS NOT NULL)",
-    )
-    .fetch_one(&mut txn.connection)
-    .await
-    .map_err(failed)?;
-    let soonest = [times.0, times.1, times.2].into_iter().flatten().min();
-    Ok(soonest.map(|time| Duration::from_micros((time - now).max(0) as u64)))
+/// How long until `query` finds something due; `None` while it finds nothing at all.
+async fn next(txn: &mut Txn, now: i64, query: &'static str) -> Result<Option<Duration>> {
+    let soonest: Option<i64> = sqlx::query_scalar(query).fetch_one(&mut txn.connection).await.map_err(failed)?;
+    Ok(soonest.map(|time| Duration::from_micros((time - now).max(0).unsigned_abs())))
 }
+
+/// The next message that wakes up or expires.
+const NEXT_MESSAGE: &str = "SELECT min(time) FROM (SELECT min(wake_time) AS time FROM parked \
+    UNION ALL SELECT min(expire_time) FROM message WHERE state = 0)";
+
+/// The next hold that ends.
+const NEXT_HOLD: &str = "SELECT min(hold_until) FROM bot WHERE hold_until IS NOT NULL";
 
 /// Bots by key, with their nodes and tenants.
 async fn places(
@@ -105,5 +105,5 @@ pub(super) async fn holds_end(txn: &mut Txn) -> Result<WakeResult> {
         .map_err(failed)?;
         keys.insert(bot_key);
     }
-    Ok(WakeResult { wake: places(txn, keys).await?, next: next(txn, now).await? })
+    Ok(WakeResult { wake: places(txn, keys).await?, next: next(txn, now, NEXT_HOLD).await? })
 }

@@ -26,18 +26,19 @@ pub fn duration(length: Duration) -> String {
     }
 }
 
-/// How far `time` lies from `now`, in one unit: `12 s ago`, `in 3 min`.
+/// How far `time` lies from `now`, rounded to one unit: `12 s ago`, `in 3 min`.
 pub fn relative(time: Timestamp, now: Timestamp) -> String {
     let distance = now.duration_since(time);
-    let seconds = distance.as_secs().unsigned_abs();
-    let rounded = match seconds {
+    let seconds = (distance.as_millis().unsigned_abs() + 500) / 1_000;
+    let rounded = |unit: u128| (seconds + unit / 2) / unit;
+    let told = match seconds {
         0 => return "now".to_owned(),
         1..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min", seconds / 60),
-        3_600..86_400 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
+        60..3_570 => format!("{} min", rounded(60)),
+        3_570..84_600 => format!("{} h", rounded(3_600)),
+        _ => format!("{} d", rounded(86_400)),
     };
-    if distance.is_negative() { format!("in {rounded}") } else { format!("{rounded} ago") }
+    if distance.is_negative() { format!("in {told}") } else { format!("{told} ago") }
 }
 
 /// A time in the reader's zone, to the millisecond where `precise`.

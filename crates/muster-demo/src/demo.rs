@@ -12,6 +12,7 @@ use muster_client::send::stream::{self, Event};
 use muster_client::send::template::Template;
 use muster_client::text;
 use muster_client::watch::{Watch, Watched};
+use muster_domain::MessageId;
 use muster_proto::v1;
 use tokio_util::sync::CancellationToken;
 
@@ -75,10 +76,10 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<Outcom
     let mut stage = None;
     let shown = tokio::select! {
         shown = show(&options, &program, folder.path(), &mut stage) => shown,
-        () = shutdown.cancelled() => Ok(Outcome::Interrupted),
+        () = shutdown.cancelled() => Ok(Shown { outcome: Outcome::Interrupted, example: None }),
     };
-    if let (Ok(_), Some(stage), false) = (&shown, &stage, options.exit || shutdown.is_cancelled()) {
-        say(&invitation(stage, &program));
+    if let (Ok(shown), Some(stage), false) = (&shown, &stage, options.exit || shutdown.is_cancelled()) {
+        say(&invitation(stage, &program, shown.example));
         shutdown.cancelled().await;
         say("stopping");
     }
@@ -91,7 +92,13 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<Outcom
     if let Some(janitor) = janitor {
         janitor.dismiss().context("end the janitor")?;
     }
-    stopped.and(shown)
+    stopped.and(shown).map(|shown| shown.outcome)
+}
+
+/// What the report came to, and a message that is worth a look.
+struct Shown {
+    outcome: Outcome,
+    example: Option<MessageId>,
 }
 
 /// Where the demo keeps its files.
@@ -137,7 +144,7 @@ impl Folder {
 }
 
 /// Everything up to the report. The stage is left to the caller, whatever happens.
-async fn show(options: &Options, program: &Program, folder: &Path, slot: &mut Option<Stage>) -> Result<Outcome> {
+async fn show(options: &Options, program: &Program, folder: &Path, slot: &mut Option<Stage>) -> Result<Shown> {
     let messages = options.messages.unwrap_or_else(samples::recipient_count);
     samples::write(folder, messages).with_context(|| format!("write the samples to {}", folder.display()))?;
     say("starting a server, a simulator with 2 gateways, and 2 agents");
@@ -147,18 +154,21 @@ async fn show(options: &Options, program: &Program, folder: &Path, slot: &mut Op
     say(&format!("{bots} bots declared and linked in {}", text::duration(begun.elapsed())));
 
     let mut run = send_and_measure(stage, messages as u64).await?;
-    let verdict = settle_and_check(stage, &mut run).await?;
+    let settled = settle_and_check(stage, &mut run).await;
+    run.progress.finish();
+    let (verdict, example) = settled?;
     let outcome = if verdict.agrees() { Outcome::Agrees } else { Outcome::Disagrees };
     let report = Report::new(&run.measure, run.seconds, verdict);
     let screen = Screen::new(options.format, false);
     screen.one(&report, page)?;
-    Ok(outcome)
+    Ok(Shown { outcome, example })
 }
 
 /// A run whose messages are all final.
 struct Finished {
     measure: Measure,
     watch: Watch<v1::WatchMessagesResponse>,
+    progress: Progress,
     seconds: f64,
 }
 
@@ -209,16 +219,13 @@ async fn send_and_measure(stage: &mut Stage, messages: u64) -> Result<Finished> 
                 progress.draw(&measure.all());
                 stage.check_alive()?;
                 if last_change.elapsed() > STANDSTILL_PATIENCE {
-                    progress.finish();
-                    say(&format!("nothing moved for {} s: giving up on the rest", STANDSTILL_PATIENCE.as_secs()));
-                    return Ok(Finished { measure, watch, seconds: begun.elapsed().as_secs_f64() });
+                    progress.say(&format!("nothing moved for {} s: giving up on the rest", STANDSTILL_PATIENCE.as_secs()));
+                    break;
                 }
             }
         }
     }
-    progress.draw(&measure.all());
-    progress.finish();
-    Ok(Finished { measure, watch, seconds: begun.elapsed().as_secs_f64() })
+    Ok(Finished { measure, watch, progress, seconds: begun.elapsed().as_secs_f64() })
 }
 
 /// Takes an answer of the watch; whether something changed.
@@ -233,7 +240,7 @@ fn take(watched: Watched<v1::WatchMessagesResponse>, measure: &mut Measure) -> b
 }
 
 /// Waits for the receipts that the simulated network still has to give, and compares both sides.
-async fn settle_and_check(stage: &mut Stage, run: &mut Finished) -> Result<Verdict> {
+async fn settle_and_check(stage: &mut Stage, run: &mut Finished) -> Result<(Verdict, Option<MessageId>)> {
     let contents = Contents::new(samples::MEDIA.map(|(_, bytes)| bytes.to_vec()));
     let deadline = Instant::now() + RECEIPTS_PATIENCE;
     loop {
@@ -246,6 +253,7 @@ async fn settle_and_check(stage: &mut Stage, run: &mut Finished) -> Result<Verdi
         while let Ok(watched) = tokio::time::timeout_at(until, run.watch.next()).await {
             take(watched?, &mut run.measure);
         }
+        run.progress.draw(&run.measure.all());
         stage.check_alive()?;
     }
     // What the last look at the server saw may not have come over the stream yet.
@@ -254,11 +262,13 @@ async fn settle_and_check(stage: &mut Stage, run: &mut Finished) -> Result<Verdi
     }
     let taken = facts::taken(&stage.admin).await?;
     let believed = facts::believed(&stage.client, &contents, Look::All).await?;
-    Ok(check(&Evidence { believed: &believed, taken: &taken, acknowledged: &[], settled: true }))
+    let verdict = check(&Evidence { believed: &believed, taken: &taken, acknowledged: &[], settled: true });
+    Ok((verdict, believed.last().map(|believed| believed.id)))
 }
 
 /// Where everything is, and what to try.
-fn invitation(stage: &Stage, program: &Program) -> String {
+fn invitation(stage: &Stage, program: &Program, example: Option<MessageId>) -> String {
+    let example = example.map(|id| format!("muster message trace {id}\n  ")).unwrap_or_default();
     let muster = program.executable().display();
     let server = stage.server.address("api");
     let sim = stage.sim.address("admin");
@@ -269,8 +279,7 @@ fn invitation(stage: &Stage, program: &Program) -> String {
          alias muster={muster}\n  \
          muster bot ls\n  \
          muster message ls --limit 10\n  \
-         muster message trace $(muster message ls --limit 1 -o jsonl 2>/dev/null | cut -d'\"' -f4)\n  \
-         muster message watch &\n  \
+         {example}muster message watch &\n  \
          muster bot hold sales-1 --reason 'try it'\n  \
          muster send sales-1 +5511900000001 --text 'Olá!'\n  \
          muster message ls --state waiting\n  \

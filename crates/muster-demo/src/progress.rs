@@ -45,6 +45,14 @@ impl Progress {
         }
     }
 
+    /// Says something beside the drawing.
+    pub(crate) fn say(&self, told: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| say(told)),
+            None => say(told),
+        }
+    }
+
     /// Takes the drawing away.
     pub(crate) fn finish(self) {
         if let Some(bar) = self.bar {

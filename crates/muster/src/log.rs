@@ -38,15 +38,18 @@ enum LogFormat {
     Json,
 }
 
-/// Starts logging for the life of the process.
-pub(crate) fn init(args: &LogArgs) {
+/// Starts logging for the life of the process. A role that serves logs what it does; a command that a person waits for says
+/// so itself, and logs only what is odd.
+pub(crate) fn init(args: &LogArgs, serves: bool) {
     let level = match args.verbose {
-        0 => LevelFilter::INFO,
+        0 if serves => LevelFilter::INFO,
+        0 => LevelFilter::WARN,
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
     // The libraries below us tell about every frame at their lower levels; that helps nobody who did not ask for it.
-    let own = || EnvFilter::new(format!("warn,muster={level}")).add_directive(level.into());
+    // The name of each of our crates begins with this.
+    let own = || EnvFilter::new(format!("warn,muster={level}"));
     let filter = args.log.clone().unwrap_or_else(own);
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match args.log_format {

@@ -18,7 +18,8 @@ use crate::failure::Failure;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log::init(&cli.log);
+    let serves = matches!(cli.command, Command::Server(_) | Command::Agent(_) | Command::Sim(_));
+    log::init(&cli.log, serves);
     let code = match run(cli.command) {
         Ok(Done::All) => failure::DONE,
         Ok(Done::Partly) => failure::FAILED,

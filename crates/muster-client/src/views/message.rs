@@ -191,7 +191,7 @@ pub fn table(messages: &[MessageView], look: &Look) -> String {
 
 /// One message in full.
 pub fn page(message: &MessageView, look: &Look) -> String {
-    let waiting = message.waiting.as_ref().map(|waiting| waiting_text(waiting, look)).unwrap_or_default();
+    let waiting = message.waiting.as_ref().map(|waiting| waiting_lines(waiting, look).join("; ")).unwrap_or_default();
     let failure = message.failure.as_ref().map(FailureView::to_string).unwrap_or_default();
     let mut pairs = Pairs::default();
     pairs
@@ -219,19 +219,18 @@ pub fn page(message: &MessageView, look: &Look) -> String {
     pairs.render()
 }
 
-/// Why a message waits, in one sentence.
-pub(super) fn waiting_text(waiting: &WaitingView, look: &Look) -> String {
-    let mut told = Tone::Busy.paint(&waiting.reason, look);
-    if !waiting.explanation.is_empty() {
-        told = format!("{told}: {}", waiting.explanation);
+/// Why a message waits, since when and until when, a line each.
+pub(super) fn waiting_lines(waiting: &WaitingView, look: &Look) -> Vec<String> {
+    let reason = Tone::Busy.paint(&waiting.reason, look);
+    let explanation = waiting.explanation.trim_end_matches('.');
+    let mut lines = vec![if explanation.is_empty() { reason } else { format!("{reason}: {explanation}") }];
+    if waiting.since.is_some() {
+        lines.push(format!("since {}", when(waiting.since, look)));
     }
-    if let Some(since) = waiting.since {
-        told = format!("{told}; since {}", when(Some(since), look));
+    if waiting.until.is_some() {
+        lines.push(format!("looked at again {}", when(waiting.until, look)));
     }
-    match waiting.until {
-        Some(until) => format!("{told}; looked at again {}", when(Some(until), look)),
-        None => told,
-    }
+    lines
 }
 
 /// Counts per state as a table, in the order of a message's life.

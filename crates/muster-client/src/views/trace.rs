@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use muster_proto::v1;
 use serde::Serialize;
 
-use super::message::{FailureView, MessageView, state_tone, waiting_text};
+use super::message::{FailureView, MessageView, state_tone, waiting_lines};
 use super::{between, id, length, seconds, time, when, word};
 use crate::screen::{Look, Tone};
 use crate::text;
@@ -122,8 +122,8 @@ fn steps(trace: &TraceView, look: &Look) -> Vec<Step> {
     let mut ongoing = |what: String, tone: Tone| steps.push(Step { at: None, what, tone });
     match message.state.as_str() {
         "WAITING" => {
-            let why = message.waiting.as_ref().map(|waiting| waiting_text(waiting, look));
-            ongoing(format!("waits: {}", why.unwrap_or_else(|| "no reason given".to_owned())), Tone::Plain);
+            let why = message.waiting.as_ref().map(|waiting| waiting_lines(waiting, look));
+            ongoing(format!("waits: {}", why.unwrap_or_default().join("\n")), Tone::Plain);
         }
         "DISPATCHED" => ongoing("under way on the agent".to_owned(), Tone::Busy),
         _ => {}
@@ -170,7 +170,10 @@ pub fn timeline(trace: &TraceView, look: &Look) -> String {
             }
             None => ("now".to_owned(), String::new()),
         };
-        lines.push(format!("{at:<23}  {after:>9}  {}", tone.paint(&what, look)));
+        let mut what = what.lines();
+        let first = what.next().unwrap_or_default();
+        lines.push(format!("{at:<23}  {after:>9}  {}", tone.paint(first, look)));
+        lines.extend(what.map(|more| format!("{:<36}{more}", "")));
     }
     if !message.network_id.is_empty() {
         lines.push(format!("\nnetwork id {}", message.network_id));

@@ -16,7 +16,7 @@ fn record(stamp: Stamp, settles: Option<Settled>, body: wire::report::Body) -> R
 
 /// What an attempt came to.
 pub(crate) fn outcome(outcome: AttemptOutcome, stamp: Stamp) -> Record {
-    let how = Settlement::of(&outcome.outcome, outcome.attempt.attempt_no);
+    let how = Settlement::of(&outcome.outcome);
     let settles = Some(Settled { attempt: outcome.attempt, how });
     record(stamp, settles, wire::report::Body::Outcome(outcome.into()))
 }

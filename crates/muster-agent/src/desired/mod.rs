@@ -26,6 +26,9 @@ use crate::lane::Lanes;
 use crate::supervisor::{self, CALLS_AT_ONCE_MAX, Supervisor};
 use crate::webhook::WebhookAddress;
 
+/// Errors that are told of one state. More of them have one cause, and all have to fit into a frame.
+const ERRORS_TOLD_MAX: usize = 1_000;
+
 /// Why a desired state cannot be taken at all. The agent asks for a complete one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DesiredError {
@@ -143,7 +146,7 @@ impl Desired {
         self.apply(&change);
         self.applied.store(version, Ordering::Relaxed);
         self.keep().await;
-        let errors: Vec<_> = unreadable.into_iter().chain(self.errors()).collect();
+        let errors: Vec<_> = unreadable.into_iter().chain(self.errors()).take(ERRORS_TOLD_MAX).collect();
         tracing::info!(version, bots = self.declared.bots.len(), errors = errors.len(), "the desired state is applied");
         Ok(Some(wire::DesiredStatus { version, errors }))
     }
@@ -187,9 +190,8 @@ impl Desired {
     }
 
     fn apply_bot(&mut self, id: &BotId) {
-        // The old supervisor ends before a new one begins.
-        self.supervisors.remove(id);
         let Some(DeclaredBot { gateway, may_send, connect, address }) = self.declared.bots.get(id).cloned() else {
+            self.supervisors.remove(id);
             if let Some(bot) = self.bots.get(id) {
                 bot.set_route(None);
             }
@@ -198,7 +200,13 @@ impl Desired {
         let opened = self.gateways.get(&gateway).and_then(|opened| opened.as_ref().ok()).cloned();
         let bot = self.bots.get_or_insert(id);
         bot.set_route(Some(Arc::new(Route { gateway: opened.clone(), may_send })));
-        if connect && let Some(opened) = opened {
+        let Some(opened) = opened.filter(|_| connect) else {
+            self.supervisors.remove(id);
+            return;
+        };
+        // A supervisor in the middle of a link or of a reconnection is left alone by a mere hold.
+        if self.supervisors.get(id).is_none_or(|supervisor| !supervisor.is_of(&opened)) {
+            self.supervisors.remove(id);
             let webhook = self.webhook.target(&gateway, id);
             let supervisor = supervisor::start(&bot, opened, address, webhook, self.journal.clone());
             self.supervisors.insert(id.clone(), supervisor);

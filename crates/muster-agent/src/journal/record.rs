@@ -94,21 +94,22 @@ pub(crate) enum Settlement {
     Uncertain,
     /// It was not sent and will not be tried again.
     Ended,
-    /// It was not sent and the server will try again.
+    /// It was not sent, and the server tries again unless that was the last try.
     Retry,
     /// It was given back unstarted.
     HandedBack,
 }
 
 impl Settlement {
-    /// What `outcome` of attempt number `attempt_no` means.
-    pub(crate) fn of(outcome: &Outcome, attempt_no: u32) -> Self {
+    /// What `outcome` means. Only the server knows how many tries a message has left: a refusal that can be tried again is
+    /// taken as if it were.
+    pub(crate) fn of(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Sent { .. } => Settlement::Sent,
             Outcome::Uncertain(_) => Settlement::Uncertain,
             Outcome::Expired | Outcome::Cancelled => Settlement::Ended,
             Outcome::HandedBack(_) => Settlement::HandedBack,
-            Outcome::Failed(failure) => match after_failure(failure, attempt_no) {
+            Outcome::Failed(failure) => match after_failure(failure, 1) {
                 Next::RetryAfter(_) => Settlement::Retry,
                 Next::GiveUp | Next::Hold => Settlement::Ended,
             },

@@ -302,7 +302,7 @@ impl Lanes {
     fn end(&self, bot: &Bot, item: &Item, outcome: Outcome, gateway: Duration, draft: &mut Draft) {
         let (attempt, chain) = (item.attempt.attempt, item.attempt.chain);
         let now = Stamp::now();
-        if Settlement::of(&outcome, attempt.attempt_no).breaks_chain() {
+        if Settlement::of(&outcome).breaks_chain() {
             bot.lane().break_chain(chain);
             draft.broken.push((chain, draft.reports));
         }

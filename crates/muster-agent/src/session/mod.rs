@@ -95,6 +95,9 @@ impl Sessions {
     pub(crate) async fn run(&self, shutdown: &CancellationToken) -> Result<(), AgentError> {
         let mut backoff = Backoff::default();
         loop {
+            if self.journal.has_failed() {
+                return Err(AgentError::JournalFailed);
+            }
             let began = Instant::now();
             let end = self.hold(shutdown).await;
             let lasted = began.elapsed();
@@ -159,6 +162,9 @@ impl Sessions {
             Ok(opened) => opened,
             Err(end) => return end,
         };
+        if welcome.report_committed > self.journal.read(|state| state.acknowledged()) {
+            self.journal.acknowledge(welcome.report_committed);
+        }
         tracing::info!(node = %self.node, epoch = welcome.epoch, "a session with the server is open");
 
         let shared = Arc::new(Shared {

@@ -108,16 +108,16 @@ impl Reader {
 
     /// The server has committed reports.
     fn committed(&mut self, through: u64) -> Result<(), End> {
-        let head = *self.journal.head().borrow();
+        let (head, acknowledged) = self.journal.read(|state| (state.head(), state.acknowledged()));
         if through > head {
             return Err(End::ServerFault(format!("report {through} was acknowledged, the latest is {head}")));
         }
-        let is_news = self.shared.committed.send_if_modified(|committed| {
+        self.shared.committed.send_if_modified(|committed| {
             let is_news = through > *committed;
             *committed = through.max(*committed);
             is_news
         });
-        if is_news && through > self.journal.read(|state| state.acknowledged()) {
+        if through > acknowledged {
             self.journal.acknowledge(through);
         }
         self.grant();

@@ -73,6 +73,14 @@ pub(crate) enum Note {
 pub(crate) struct Supervisor {
     task: tokio::task::JoinHandle<()>,
     bot: Arc<Bot>,
+    gateway: Arc<OpenGateway>,
+}
+
+impl Supervisor {
+    /// Whether it supervises the bot at this very gateway, opened this very time.
+    pub(crate) fn is_of(&self, gateway: &Arc<OpenGateway>) -> bool {
+        Arc::ptr_eq(&self.gateway, gateway)
+    }
 }
 
 impl Drop for Supervisor {
@@ -93,8 +101,10 @@ pub(crate) fn start(
     let (notes, inbox) = mpsc::channel(NOTES_MAX);
     bot.set_supervisor(Some(notes));
     let watch = Watch::new(Instant::now(), address);
-    let supervision = Supervision { bot: Arc::clone(bot), gateway, webhook, journal, watch, link: Link::default() };
-    Supervisor { task: tokio::spawn(supervision.run(inbox)), bot: Arc::clone(bot) }
+    let task_gateway = Arc::clone(&gateway);
+    let supervision =
+        Supervision { bot: Arc::clone(bot), gateway: task_gateway, webhook, journal, watch, link: Link::default() };
+    Supervisor { task: tokio::spawn(supervision.run(inbox)), bot: Arc::clone(bot), gateway }
 }
 
 struct Supervision {

@@ -16,10 +16,11 @@ use muster_gateway::{
 };
 use tokio::sync::Semaphore;
 
-/// The gateway. Texts: `ok`, `retry` (refused, comes again), `refuse` (refused for good), `unknown`, `hang` (answers `ok` once
-/// [`Scripted::release`] was called).
+/// The gateway. Texts: `ok`, `retry` (refused, comes again), `refuse` (refused for good), `down` (not connected), `unknown`,
+/// `hang` (answers `ok` once [`Scripted::release`] was called), `flaky N` (refused N times, comes again, and then `ok`).
 pub(super) struct Scripted {
     sent: Mutex<Vec<(String, i64)>>,
+    taken: Mutex<Vec<i64>>,
     calls: Mutex<Vec<String>>,
     pub(super) webhook: Mutex<Option<WebhookTarget>>,
     pub(super) connection: Mutex<Connection>,
@@ -33,6 +34,7 @@ impl Default for Scripted {
     fn default() -> Self {
         Scripted {
             sent: Mutex::default(),
+            taken: Mutex::default(),
             calls: Mutex::default(),
             webhook: Mutex::default(),
             connection: Mutex::new(Connection::Connected),
@@ -47,6 +49,11 @@ impl Scripted {
     /// Messages that reached the gateway, with their bots, in order.
     pub(super) fn sent(&self) -> Vec<i64> {
         self.sent.lock().unwrap().iter().map(|(_, message)| *message).collect()
+    }
+
+    /// Messages that the gateway took, in order.
+    pub(super) fn taken(&self) -> Vec<i64> {
+        self.taken.lock().unwrap().clone()
     }
 
     /// Other calls, in order.
@@ -78,18 +85,21 @@ impl Gateway for Scripted {
         if let Some(bytes) = request.media {
             self.media.lock().unwrap().push(bytes.to_vec());
         }
-        self.sent.lock().unwrap().push((bot.to_string(), request.message_id.raw()));
-        match text {
-            "retry" => Err(SendError::NotSent(Failure::new(FailureReason::GatewayUnavailable, "busy"))),
-            "refuse" => Err(SendError::NotSent(Failure::new(FailureReason::ContentRejected, "no"))),
-            "down" => Err(SendError::NotSent(Failure::new(FailureReason::NotConnected, "closed"))),
-            "unknown" => Err(SendError::Unknown(Failure::new(FailureReason::OutcomeUnknown, "reset"))),
-            "hang" => {
-                self.released.acquire().await.unwrap().forget();
-                Ok(Sent { network_id: format!("id-{}", request.message_id.raw()) })
-            }
-            _ => Ok(Sent { network_id: format!("id-{}", request.message_id.raw()) }),
+        let message = request.message_id.raw();
+        let tries = self.sent().iter().filter(|sent| **sent == message).count();
+        self.sent.lock().unwrap().push((bot.to_string(), message));
+        let not_sent = |reason, detail| Err(SendError::NotSent(Failure::new(reason, detail)));
+        match text.split_once(' ').unwrap_or((text, "0")) {
+            ("retry", _) => return not_sent(FailureReason::GatewayUnavailable, "busy"),
+            ("refuse", _) => return not_sent(FailureReason::ContentRejected, "no"),
+            ("down", _) => return not_sent(FailureReason::NotConnected, "closed"),
+            ("unknown", _) => return Err(SendError::Unknown(Failure::new(FailureReason::OutcomeUnknown, "reset"))),
+            ("flaky", times) if tries < times.parse().unwrap() => return not_sent(FailureReason::RateLimited, "later"),
+            ("hang", _) => self.released.acquire().await.unwrap().forget(),
+            _ => {}
         }
+        self.taken.lock().unwrap().push(message);
+        Ok(Sent { network_id: format!("id-{message}") })
     }
 
     async fn probe(&self) -> Result<String, CallError> {

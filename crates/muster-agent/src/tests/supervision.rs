@@ -76,6 +76,9 @@ async fn a_link_shows_its_code_and_ends_when_the_bot_is_linked() {
     let link = code.link.unwrap();
     assert_eq!((code.r#final, link.qr.as_str(), link.pairing_code.as_str()), (false, "1@qr", "ABCD-1234"));
     assert_eq!(login(&mut session).await.connection(), wire::Connection::Linking);
+    // A hold that comes meanwhile does not disturb it.
+    session.send(ServerBody::DesiredState(super::server::desired(2, false))).await;
+    session.desired_status().await;
     webhook(&bench, "connected").await;
     let linked = update(&mut session, 1).await;
     assert_eq!((linked.r#final, linked.link.unwrap().state()), (true, wire::link_progress::State::Linked));

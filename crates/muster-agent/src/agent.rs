@@ -1,7 +1,7 @@
 //! An agent from its start to its end.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -103,13 +103,15 @@ pub(crate) async fn run_with(
             per_bot: config.attempts_per_bot_max,
         },
         drain_deadline: config.drain_deadline,
+        drain_until: OnceLock::new(),
         process_id: rand::random(),
     };
     let result = sessions.run(&shutdown).await;
 
     resuming.abort();
     lanes.enter(Phase::Stopping);
-    if tokio::time::timeout(config.drain_deadline, lanes.idle()).await.is_err() {
+    let deadline = *sessions.drain_until.get_or_init(|| tokio::time::Instant::now() + config.drain_deadline);
+    if tokio::time::timeout_at(deadline, lanes.idle()).await.is_err() {
         tracing::warn!("some sends did not end in time: they are uncertain at the next start");
     }
     desired.lock().await.stop_supervising();

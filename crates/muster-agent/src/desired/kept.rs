@@ -1,7 +1,8 @@
 //! The file that keeps the last applied state: a checksum and the wire's own form.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use muster_proto::agent_v1::DesiredState;
@@ -30,7 +31,7 @@ pub(super) fn read(path: &Path) -> Option<DesiredState> {
 pub(super) fn write(path: &Path, state: &DesiredState) -> io::Result<()> {
     let state = state.encode_to_vec();
     let draft = path.with_extension("draft");
-    let mut file = File::create(&draft)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
     file.write_all(&crc32fast::hash(&state).to_le_bytes())?;
     file.write_all(&state)?;
     file.sync_all()?;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::error::JournalError;
@@ -64,7 +65,7 @@ pub(crate) struct Log {
 impl Log {
     /// Opens the journal in `dir`, or creates it there, and replays it. `fresh_id` becomes the id of a new journal.
     pub(crate) fn open(dir: &Path, segment_bytes: u64, fresh_id: [u8; 16]) -> Result<(Log, StateCell), JournalError> {
-        fs::create_dir_all(dir).map_err(JournalError::io("create", dir))?;
+        create_dir(dir)?;
         let lock = lock(dir)?;
         let now = Stamp::now();
         let (boot, place) = (BootId::current(), segment::place_of(dir)?);
@@ -260,6 +261,15 @@ impl Log {
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Makes the directory, for its owner only: attempts carry addresses and texts.
+fn create_dir(dir: &Path) -> Result<(), JournalError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(JournalError::io("create", dir))?;
+    match dir.canonicalize().ok().as_deref().and_then(Path::parent) {
+        Some(parent) => segment::sync_dir(parent),
+        None => Ok(()),
+    }
 }
 
 fn lock(dir: &Path) -> Result<File, JournalError> {

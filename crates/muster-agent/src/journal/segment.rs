@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::JournalError;
@@ -131,6 +132,7 @@ pub(crate) fn create(dir: &Path, header: &Header) -> Result<File, JournalError> 
         .write(true)
         .create(true)
         .truncate(true)
+        .mode(0o600)
         .open(&draft)
         .map_err(JournalError::io("create", &draft))?;
     file.write_all(&header.encode()).map_err(JournalError::io("write", &draft))?;

@@ -11,8 +11,8 @@ mod outbox;
 mod reader;
 mod sender;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use muster_domain::NodeId;
@@ -57,6 +57,8 @@ pub(crate) struct Sessions {
     pub(crate) commands: Commands,
     pub(crate) capacity: Capacity,
     pub(crate) drain_deadline: Duration,
+    /// When the drain that has begun is over.
+    pub(crate) drain_until: OnceLock<tokio::time::Instant>,
     /// Random, from the start of this process.
     pub(crate) process_id: [u8; 16],
 }
@@ -234,7 +236,7 @@ impl Sessions {
     /// is started ends, and every report is acknowledged.
     async fn drain(&self, shutdown: &CancellationToken, shared: &Shared, outbox: &Outbox) {
         shutdown.cancelled().await;
-        let deadline = tokio::time::Instant::now() + self.drain_deadline;
+        let deadline = *self.drain_until.get_or_init(|| tokio::time::Instant::now() + self.drain_deadline);
         let deadline_ms = u32::try_from(self.drain_deadline.as_millis()).unwrap_or(u32::MAX);
         tracing::info!(deadline_ms, "the agent stops: handing back what is not started");
         self.lanes.enter(Phase::Draining);

@@ -810,7 +810,8 @@ pub struct Hello {
     /// Offset of the latest report in the journal; zero if there is none.
     #[prost(uint64, tag = "9")]
     pub report_head: u64,
-    /// Attempts that were accepted and whose outcome is not in the journal yet.
+    /// Attempts that were accepted and whose outcome the server has not acknowledged. One whose outcome is in the journal
+    /// already counts as started: it must not be taken for one that never arrived.
     #[prost(message, repeated, tag = "10")]
     pub held: ::prost::alloc::vec::Vec<HeldAttempt>,
     /// Version of the desired state that the agent has applied; zero for none.

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use muster_domain::bot::{BotSpec, Connection};
 use muster_domain::content::{Content, Courtesy};
+use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::gateway::{GatewayKind, GatewaySpec};
-use muster_domain::message::{NewMessage, Outcome, Priority};
+use muster_domain::message::{Message, NewMessage, Outcome, Priority, ReceiptKind};
 use muster_domain::node::NodeSpec;
 use muster_domain::{Address, BotId, GatewayId, MessageId, NodeId, TenantId, Timestamp};
 
 use crate::{
-    AcceptResult, AttemptRef, Claim, Claimed, Expect, FleetWrite, Report, ReportBatch, ReportBody, ReportsApplied,
-    SessionOpen, SessionOpened, SessionRef, Store,
+    AcceptResult, AttemptRecord, AttemptRef, Claim, Claimed, Expect, FleetWrite, Note, Report, ReportBatch, ReportBody,
+    ReportsApplied, Result, SessionOpen, SessionOpened, SessionRef, Store,
 };
 
 /// A store with the tenant `default`, the node `n`, its gateway `g`, and the bots `a` and `b`.
@@ -117,20 +118,24 @@ impl Fixture {
     /// Opens the first session and reports both bots as connected: reports 1 and 2.
     pub async fn open_connected(&self) -> SessionRef {
         let session = self.open().await.session;
-        let up = |id: &str| ReportBody::Connection {
-            bot: bot(id),
-            connection: Connection::Connected,
-            detail: String::new(),
-            address: None,
-            banned: false,
-        };
-        self.report(&session, 1, vec![up("a"), up("b")]).await;
+        self.report(&session, 1, vec![connected("a"), connected("b")]).await;
         session
     }
 
     /// Reports from the offset `first` on.
     pub async fn report(&self, session: &SessionRef, first: u64, bodies: Vec<ReportBody>) -> ReportsApplied {
         self.store.reports_apply(session, batch(first, bodies)).await.unwrap()
+    }
+
+    /// Reports behind the ones that were taken before.
+    pub async fn tell(&self, session: &SessionRef, bodies: Vec<ReportBody>) -> ReportsApplied {
+        let taken = self.store.dispatch_claim(session, Claim::default()).await.unwrap().report_committed;
+        self.report(session, taken + 1, bodies).await
+    }
+
+    /// Changes the fleet.
+    pub async fn write(&self, writes: Vec<FleetWrite>) -> Result<()> {
+        self.store.fleet_write(&self.tenant, writes, None).await
     }
 
     /// Accepts messages that nothing speaks against.
@@ -150,6 +155,58 @@ impl Fixture {
         self.store.dispatch_claim(session, claim_all()).await.unwrap()
     }
 
+    /// Claims like [`Fixture::claim`]: the attempts, in order.
+    pub async fn claim_attempts(&self, session: &SessionRef) -> Vec<AttemptRef> {
+        self.claim(session).await.attempts.iter().map(|claimed| claimed.attempt).collect()
+    }
+
+    /// Claims like [`Fixture::claim`]: the messages, in order.
+    pub async fn claim_ids(&self, session: &SessionRef) -> Vec<MessageId> {
+        self.claim_attempts(session).await.iter().map(|attempt| attempt.message_id).collect()
+    }
+
+    /// Accepts a text of the bot `a` to a recipient of its own, and claims it.
+    pub async fn dispatched(&self, session: &SessionRef) -> AttemptRef {
+        let id = self.accept(vec![text("a", "+5511900000001", "hello")]).await[0];
+        let attempts = self.claim_attempts(session).await;
+        attempts.into_iter().find(|attempt| attempt.message_id == id).expect("claimed")
+    }
+
+    /// Claims until `count` messages were claimed, waking what is due in between.
+    pub async fn claim_when_due(&self, session: &SessionRef, count: usize) -> Vec<AttemptRef> {
+        let mut attempts = Vec::new();
+        let end = tokio::time::Instant::now() + PATIENCE;
+        while attempts.len() < count {
+            assert!(tokio::time::Instant::now() < end, "{} of {count} attempts were claimed", attempts.len());
+            self.store.wake_due(100).await.unwrap();
+            attempts.extend(self.claim_attempts(session).await);
+        }
+        attempts
+    }
+
+    /// A message.
+    pub async fn message(&self, id: MessageId) -> Message {
+        self.store.message_get(&self.tenant, id).await.unwrap().unwrap()
+    }
+
+    /// What the attempts of a message came to, in order; `NOT_RECEIVED` for those that never arrived.
+    pub async fn trace(&self, id: MessageId) -> Vec<&'static str> {
+        let records = self.store.message_attempts(&self.tenant, id).await.unwrap();
+        let name = |record: &AttemptRecord| match record {
+            AttemptRecord::NotReceived(_) => "NOT_RECEIVED",
+            AttemptRecord::Tried(attempt) => match &attempt.outcome {
+                None => "OPEN",
+                Some(Outcome::Sent { .. }) => "SENT",
+                Some(Outcome::Failed(_)) => "FAILED",
+                Some(Outcome::Uncertain(_)) => "UNCERTAIN",
+                Some(Outcome::HandedBack(_)) => "HANDED_BACK",
+                Some(Outcome::Expired) => "EXPIRED",
+                Some(Outcome::Cancelled) => "CANCELLED",
+            },
+        };
+        records.iter().map(name).collect()
+    }
+
     /// The state of a message, by name: shorter to compare.
     pub async fn state(&self, id: MessageId) -> &'static str {
         self.store.message_get(&self.tenant, id).await.unwrap().unwrap().state.as_str()
@@ -165,6 +222,46 @@ pub fn batch(first_offset: u64, bodies: Vec<ReportBody>) -> ReportBatch {
 /// A claim without limits that matter, for the bots `a` and `b`.
 pub fn claim_all() -> Claim {
     Claim { bots: vec![(bot("a"), 100), (bot("b"), 100)], attempts_max: 1_000, bytes_max: 1 << 20 }
+}
+
+/// How long a case waits for something that becomes due within moments.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The report that a bot is connected.
+pub fn connected(id: &str) -> ReportBody {
+    connection(id, Connection::Connected)
+}
+
+/// The report of a bot's connection.
+pub fn connection(id: &str, connection: Connection) -> ReportBody {
+    ReportBody::Connection { bot: bot(id), connection, detail: String::new(), address: None, banned: false }
+}
+
+/// The report of a receipt for a message of the bot `a`.
+pub fn receipt(network_id: &str, kind: ReceiptKind) -> ReportBody {
+    ReportBody::Receipt { bot: bot("a"), network_id: network_id.into(), kind, failure: None }
+}
+
+/// The outcome of a message that the gateway took.
+pub fn sent(network_id: &str) -> Outcome {
+    Outcome::Sent { network_id: network_id.into() }
+}
+
+/// A refusal that is tried again after `wait`.
+pub fn refused(wait: Duration) -> Outcome {
+    let mut failure = Failure::new(FailureReason::RateLimited, "slow down");
+    failure.retry_after = Some(wait);
+    Outcome::Failed(failure)
+}
+
+/// An outcome that nobody knows.
+pub fn unknown() -> Outcome {
+    Outcome::Uncertain(Failure::new(FailureReason::OutcomeUnknown, "no answer"))
+}
+
+/// The note of a change by an operator.
+pub fn note() -> Note {
+    Note { rule: "OPERATOR".into(), author: "test".into(), facts: String::new() }
 }
 
 /// The report of an outcome.

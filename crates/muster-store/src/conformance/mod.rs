@@ -10,14 +10,32 @@
 
 pub mod dispatching;
 pub mod fixture;
+pub mod reports;
+pub mod sessions;
 
 /// Makes one test of each case of the suite. `$open` gives a fresh store: an `Arc<dyn Store>` with whatever must live as
 /// long as it.
 #[macro_export]
 macro_rules! conformance_tests {
     ($open:expr) => {
-        $crate::conformance_cases!($open; dispatching: a_message_goes_its_whole_way, what_is_due_again_is_not_overtaken,
-            nothing_overtakes_an_attempt_that_may_return);
+        $crate::conformance_cases! {
+            $open;
+            dispatching:
+                a_message_goes_its_whole_way, what_is_due_again_is_not_overtaken,
+                nothing_overtakes_an_attempt_that_may_return;
+            reports:
+                each_report_is_taken_once, an_unknown_report_takes_its_offset, outcomes_lead_to_their_states,
+                outcomes_keep_their_evidence, a_retriable_failure_parks, handing_back_costs_no_try, tries_end,
+                a_sent_message_is_sent_whatever_was_asked, an_outcome_of_an_earlier_attempt_changes_nothing,
+                outcomes_of_one_batch_follow_each_other, reports_about_unknown_things_take_their_offsets,
+                connections_decide_who_is_claimed, a_ban_fails_what_waits;
+            sessions:
+                epochs_grow, an_unknown_node_has_no_session, a_fenced_session_changes_nothing,
+                a_session_of_the_future_is_fenced, a_closed_session_takes_its_node_offline,
+                an_older_opening_of_a_journal_is_a_fork, a_journal_opened_by_two_processes_is_a_fork, a_restart_takes_over,
+                a_lost_journal_leaves_uncertain_attempts, unreceived_attempts_return_once_in_order, held_attempts_go_on,
+                attempts_that_went_on_without_the_agent_are_dropped, reports_are_heard_before_attempts_return;
+        }
     };
 }
 

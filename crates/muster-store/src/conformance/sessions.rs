@@ -1,0 +1,178 @@
+//! Sessions: who may write for a node, and what becomes of the attempts of earlier sessions.
+
+use muster_domain::message::HandbackReason;
+use muster_domain::message::Outcome;
+use muster_domain::{Epoch, NodeId};
+
+use super::fixture::{Fixture, PROCESS, batch, claim_all, connected, node, outcome, sent, text};
+use crate::{AttemptRecord, Claim, Held, ReportBody, SessionOpen, StoreError};
+
+fn held(attempt: crate::AttemptRef) -> Held {
+    Held { attempt, started: false }
+}
+
+/// Each session has a larger number than the one before it, and the node shows the latest.
+pub async fn epochs_grow(fixture: Fixture) {
+    let first = fixture.open().await.session.epoch;
+    let second = fixture.open().await.session.epoch;
+    assert!(Epoch(0) < first && first < second);
+    let shown = fixture.store.node_get(&fixture.tenant, &node()).await.unwrap().unwrap();
+    assert_eq!((shown.epoch, shown.online, shown.agent_version.as_str()), (second, true, "test"));
+}
+
+/// A node that nobody declared has no sessions.
+pub async fn an_unknown_node_has_no_session(fixture: Fixture) {
+    let open = SessionOpen { node: NodeId::new("nobody").unwrap(), ..fixture.opening() };
+    assert!(matches!(fixture.store.session_open(open).await, Err(StoreError::NotFound(_))));
+}
+
+/// A session that another one followed changes nothing by any call.
+pub async fn a_fenced_session_changes_nothing(fixture: Fixture) {
+    let old = fixture.open_connected().await;
+    let attempt = fixture.dispatched(&old).await;
+    let waiting = fixture.accept(vec![text("b", "+5511900000002", "waits")]).await[0];
+    let opened = SessionOpen { held: vec![held(attempt)], ..fixture.opening() };
+    let new = fixture.store.session_open(opened).await.unwrap().session;
+    let head = fixture.store.changes_head(&fixture.tenant).await.unwrap();
+    let shown = fixture.store.node_get(&fixture.tenant, &node()).await.unwrap();
+
+    let reports = batch(3, vec![outcome(attempt, sent("X"))]);
+    assert!(matches!(fixture.store.reports_apply(&old, reports).await, Err(StoreError::Fenced)));
+    assert!(matches!(fixture.store.dispatch_claim(&old, claim_all()).await, Err(StoreError::Fenced)));
+    assert!(matches!(fixture.store.dispatch_claim(&old, Claim::default()).await, Err(StoreError::Fenced)));
+    assert!(matches!(fixture.store.desired_state(&old, 0).await, Err(StoreError::Fenced)));
+    assert!(matches!(fixture.store.desired_applied(&old, 1, Vec::new()).await, Err(StoreError::Fenced)));
+    fixture.store.session_close(&old).await.unwrap();
+
+    assert_eq!(fixture.store.changes_head(&fixture.tenant).await.unwrap(), head);
+    assert_eq!(fixture.store.node_get(&fixture.tenant, &node()).await.unwrap(), shown);
+    assert_eq!([fixture.state(attempt.message_id).await, fixture.state(waiting).await], ["DISPATCHED", "WAITING"]);
+    // The report that the old session brought was not taken: the new one brings it again.
+    assert_eq!(fixture.report(&new, 3, vec![outcome(attempt, sent("X"))]).await.committed, 3);
+}
+
+/// A session that nobody opened yet is as powerless as an old one.
+pub async fn a_session_of_the_future_is_fenced(fixture: Fixture) {
+    let mut session = fixture.open_connected().await;
+    session.epoch = Epoch(session.epoch.0 + 1);
+    fixture.accept(vec![text("a", "+5511900000001", "waits")]).await;
+    assert!(matches!(fixture.store.dispatch_claim(&session, claim_all()).await, Err(StoreError::Fenced)));
+    let reports = batch(3, vec![ReportBody::Unknown]);
+    assert!(matches!(fixture.store.reports_apply(&session, reports).await, Err(StoreError::Fenced)));
+}
+
+/// The latest session takes its node offline when it closes.
+pub async fn a_closed_session_takes_its_node_offline(fixture: Fixture) {
+    let session = fixture.open().await.session;
+    fixture.store.session_close(&session).await.unwrap();
+    assert!(!fixture.store.node_get(&fixture.tenant, &node()).await.unwrap().unwrap().online);
+}
+
+/// A journal that was opened less often than the server saw is an old state of itself: refused, and the session stays.
+pub async fn an_older_opening_of_a_journal_is_a_fork(fixture: Fixture) {
+    let open = SessionOpen { journal_opening: 5, ..fixture.opening() };
+    let session = fixture.store.session_open(open.clone()).await.unwrap().session;
+    let older = SessionOpen { journal_opening: 4, process_id: [9; 16], ..open };
+    assert!(matches!(fixture.store.session_open(older).await, Err(StoreError::JournalForked(_))));
+    fixture.report(&session, 1, vec![connected("a")]).await;
+}
+
+/// The same opening of a journal by two processes is a copy: refused, and the session stays.
+pub async fn a_journal_opened_by_two_processes_is_a_fork(fixture: Fixture) {
+    let session = fixture.open().await.session;
+    let copy = SessionOpen { process_id: [9; 16], ..fixture.opening() };
+    assert!(matches!(fixture.store.session_open(copy).await, Err(StoreError::JournalForked(_))));
+    fixture.report(&session, 1, vec![connected("a")]).await;
+    // The process itself may come again.
+    let again = SessionOpen { process_id: PROCESS, ..fixture.opening() };
+    assert!(fixture.store.session_open(again).await.is_ok());
+}
+
+/// The next opening of a journal by another process is a restart: it takes over, and goes on behind the reports taken.
+pub async fn a_restart_takes_over(fixture: Fixture) {
+    let old = fixture.open_connected().await;
+    let restart = SessionOpen { journal_opening: 2, process_id: [9; 16], report_head: 2, ..fixture.opening() };
+    let opened = fixture.store.session_open(restart).await.unwrap();
+    assert_eq!(opened.report_committed, 2);
+    assert!(matches!(fixture.store.dispatch_claim(&old, claim_all()).await, Err(StoreError::Fenced)));
+}
+
+/// Another journal means that the one before is lost: what it held is uncertain, and its reports are counted anew.
+pub async fn a_lost_journal_leaves_uncertain_attempts(fixture: Fixture) {
+    let old = fixture.open_connected().await;
+    let attempt = fixture.dispatched(&old).await;
+    let waiting = fixture.accept(vec![text("a", "+5511900000002", "waits")]).await[0];
+    let fresh = SessionOpen { journal_id: [1; 16], ..fixture.opening() };
+    let opened = fixture.store.session_open(fresh).await.unwrap();
+    assert_eq!((opened.uncertain, opened.returned, opened.report_committed), (1, 0, 0));
+    assert_eq!(fixture.state(attempt.message_id).await, "UNCERTAIN");
+    assert!(fixture.message(attempt.message_id).await.failure.is_some());
+    assert_eq!(fixture.trace(attempt.message_id).await, ["UNCERTAIN"]);
+    assert_eq!(fixture.claim_ids(&opened.session).await, [waiting]);
+}
+
+/// Attempts that never arrived wait again, once, in their order, and their trace says so.
+pub async fn unreceived_attempts_return_once_in_order(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let texts = (0..5).map(|i| text("a", "+5511900000001", &i.to_string())).collect();
+    let ids = fixture.accept(texts).await;
+    assert_eq!(fixture.claim_ids(&session).await, ids);
+    let open = SessionOpen { report_head: 2, ..fixture.opening() };
+    let opened = fixture.store.session_open(open.clone()).await.unwrap();
+    assert_eq!(opened.returned, 5);
+    assert_eq!(opened.bots_waiting, [super::fixture::bot("a")]);
+    let again = fixture.store.session_open(open).await.unwrap();
+    assert_eq!(again.returned, 0);
+    let attempts = fixture.claim_attempts(&again.session).await;
+    assert_eq!(attempts.iter().map(|attempt| attempt.message_id).collect::<Vec<_>>(), ids);
+    assert!(attempts.iter().all(|attempt| attempt.attempt_no == 2));
+    assert_eq!(fixture.trace(ids[0]).await, ["NOT_RECEIVED", "OPEN"]);
+}
+
+/// An attempt that the agent holds goes on in the new session, and its trace still names the session that dispatched it.
+pub async fn held_attempts_go_on(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let attempt = fixture.dispatched(&session).await;
+    let open = SessionOpen { report_head: 2, held: vec![held(attempt)], ..fixture.opening() };
+    let opened = fixture.store.session_open(open.clone()).await.unwrap();
+    assert_eq!((opened.returned, opened.drop.len(), opened.cancel.len()), (0, 0, 0));
+    assert_eq!(fixture.claim_ids(&opened.session).await, []);
+    let records = fixture.store.message_attempts(&fixture.tenant, attempt.message_id).await.unwrap();
+    assert!(
+        matches!(&records[..], [AttemptRecord::Tried(tried)] if tried.epoch == session.epoch && tried.outcome.is_none())
+    );
+    // Held over a second reconnect, and then reported.
+    let opened = fixture.store.session_open(open).await.unwrap();
+    fixture.report(&opened.session, 3, vec![outcome(attempt, sent("X"))]).await;
+    assert_eq!(fixture.state(attempt.message_id).await, "SENT");
+}
+
+/// The agent is told to forget what is not its own any more: settled, tried again elsewhere, or never dispatched.
+pub async fn attempts_that_went_on_without_the_agent_are_dropped(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let ids = fixture.accept((1..=3).map(|i| text("a", &format!("+551190000000{i}"), "hello")).collect()).await;
+    let attempts = fixture.claim_attempts(&session).await;
+    let handed_back = Outcome::HandedBack(HandbackReason::Draining);
+    fixture.tell(&session, vec![outcome(attempts[0], sent("X")), outcome(attempts[1], handed_back)]).await;
+    let second = fixture.claim_attempts(&session).await;
+    assert_eq!((second[0].message_id, second[0].attempt_no), (ids[1], 2));
+    let never = crate::AttemptRef { message_id: ids[2], attempt_no: 7 };
+    let all = vec![held(attempts[0]), held(attempts[1]), held(second[0]), held(attempts[2]), held(never)];
+    let open = SessionOpen { report_head: 4, held: all, ..fixture.opening() };
+    let opened = fixture.store.session_open(open).await.unwrap();
+    assert_eq!(opened.drop, [attempts[0], attempts[1], never]);
+    assert_eq!(opened.returned, 0);
+}
+
+/// Reports that the agent still has decide before its unreceived attempts return: a sent one does not.
+pub async fn reports_are_heard_before_attempts_return(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let told = fixture.dispatched(&session).await;
+    let untold = fixture.dispatched(&session).await;
+    let open = SessionOpen { report_head: 4, ..fixture.opening() };
+    let session = fixture.store.session_open(open).await.unwrap().session;
+    fixture.report(&session, 3, vec![outcome(told, sent("X"))]).await;
+    assert_eq!(fixture.state(untold.message_id).await, "DISPATCHED");
+    fixture.report(&session, 4, vec![ReportBody::Unknown]).await;
+    assert_eq!([fixture.state(told.message_id).await, fixture.state(untold.message_id).await], ["SENT", "WAITING"]);
+}

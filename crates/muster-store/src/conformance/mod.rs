@@ -28,13 +28,15 @@ macro_rules! conformance_tests {
                 outcomes_keep_their_evidence, a_retriable_failure_parks, handing_back_costs_no_try, tries_end,
                 a_sent_message_is_sent_whatever_was_asked, an_outcome_of_an_earlier_attempt_changes_nothing,
                 outcomes_of_one_batch_follow_each_other, reports_about_unknown_things_take_their_offsets,
-                connections_decide_who_is_claimed, a_ban_fails_what_waits;
+                connections_decide_who_is_claimed, a_ban_fails_what_waits, a_refused_message_is_cancelled_if_asked,
+                a_refusal_resolves_an_uncertain_attempt;
             sessions:
                 epochs_grow, an_unknown_node_has_no_session, a_fenced_session_changes_nothing,
                 a_session_of_the_future_is_fenced, a_closed_session_takes_its_node_offline,
                 an_older_opening_of_a_journal_is_a_fork, a_journal_opened_by_two_processes_is_a_fork, a_restart_takes_over,
                 a_lost_journal_leaves_uncertain_attempts, unreceived_attempts_return_once_in_order, held_attempts_go_on,
-                attempts_that_went_on_without_the_agent_are_dropped, reports_are_heard_before_attempts_return;
+                attempts_that_went_on_without_the_agent_are_dropped, reports_are_heard_before_attempts_return,
+                a_late_sent_beats_what_was_believed, a_late_uncertain_beats_what_was_believed, wishes_to_cancel_are_repeated;
         }
     };
 }

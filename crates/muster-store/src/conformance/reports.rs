@@ -214,3 +214,24 @@ pub async fn a_ban_fails_what_waits(fixture: Fixture) {
     fixture.tell(&session, vec![connected("a")]).await;
     assert_eq!(fixture.store.bot_get(&fixture.tenant, &bot("a")).await.unwrap().unwrap().stage.as_str(), "BANNED");
 }
+
+/// A refusal of a message that the client wants back cancels it; the trace still tells that the attempt failed.
+pub async fn a_refused_message_is_cancelled_if_asked(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let attempt = fixture.dispatched(&session).await;
+    fixture.store.message_cancel(&fixture.tenant, attempt.message_id).await.unwrap();
+    fixture.tell(&session, vec![outcome(attempt, refused(HOUR))]).await;
+    assert_eq!(fixture.state(attempt.message_id).await, "CANCELLED");
+    assert_eq!(fixture.trace(attempt.message_id).await, ["FAILED"]);
+}
+
+/// An uncertain attempt that turns out refused is tried again, and its trace tells of both attempts.
+pub async fn a_refusal_resolves_an_uncertain_attempt(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let attempt = fixture.dispatched(&session).await;
+    fixture.tell(&session, vec![outcome(attempt, unknown())]).await;
+    fixture.tell(&session, vec![outcome(attempt, refused(Duration::ZERO))]).await;
+    let second = fixture.claim_when_due(&session, 1).await[0];
+    fixture.tell(&session, vec![outcome(second, sent("X"))]).await;
+    assert_eq!(fixture.trace(attempt.message_id).await, ["FAILED", "SENT"]);
+}

@@ -4,8 +4,8 @@ use muster_domain::message::HandbackReason;
 use muster_domain::message::Outcome;
 use muster_domain::{Epoch, NodeId};
 
-use super::fixture::{Fixture, PROCESS, batch, claim_all, connected, node, outcome, sent, text};
-use crate::{AttemptRecord, Claim, Held, ReportBody, SessionOpen, StoreError};
+use super::fixture::{Fixture, PROCESS, batch, claim_all, connected, node, outcome, sent, text, unknown};
+use crate::{AttemptRecord, CancelResult, Claim, Held, ReportBody, SessionOpen, StoreError};
 
 fn held(attempt: crate::AttemptRef) -> Held {
     Held { attempt, started: false }
@@ -175,4 +175,47 @@ pub async fn reports_are_heard_before_attempts_return(fixture: Fixture) {
     assert_eq!(fixture.state(untold.message_id).await, "DISPATCHED");
     fixture.report(&session, 4, vec![ReportBody::Unknown]).await;
     assert_eq!([fixture.state(told.message_id).await, fixture.state(untold.message_id).await], ["SENT", "WAITING"]);
+}
+
+/// What is thought unsent and turns out sent is sent, is never claimed again, and its trace tells what became of it.
+pub async fn a_late_sent_beats_what_was_believed(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let attempt = fixture.dispatched(&session).await;
+    let session =
+        fixture.store.session_open(SessionOpen { report_head: 2, ..fixture.opening() }).await.unwrap().session;
+    assert_eq!(fixture.state(attempt.message_id).await, "WAITING");
+    fixture.report(&session, 3, vec![outcome(attempt, sent("X"))]).await;
+    assert_eq!(fixture.state(attempt.message_id).await, "SENT");
+    assert_eq!(fixture.claim_ids(&session).await, []);
+    assert_eq!(fixture.trace(attempt.message_id).await, ["SENT"]);
+}
+
+/// What is thought unsent and turns out uncertain is never claimed again; a late SENT still resolves it.
+pub async fn a_late_uncertain_beats_what_was_believed(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let attempt = fixture.dispatched(&session).await;
+    let session =
+        fixture.store.session_open(SessionOpen { report_head: 2, ..fixture.opening() }).await.unwrap().session;
+    fixture.report(&session, 3, vec![outcome(attempt, unknown())]).await;
+    assert_eq!(fixture.state(attempt.message_id).await, "UNCERTAIN");
+    assert_eq!(fixture.trace(attempt.message_id).await, ["UNCERTAIN"]);
+    assert_eq!(fixture.claim_ids(&session).await, []);
+    fixture.report(&session, 4, vec![outcome(attempt, sent("X"))]).await;
+    assert_eq!(fixture.state(attempt.message_id).await, "SENT");
+    assert_eq!(fixture.trace(attempt.message_id).await, ["SENT"]);
+}
+
+/// A wish to cancel that the agent did not hear is repeated when it comes back.
+pub async fn wishes_to_cancel_are_repeated(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let attempt = fixture.dispatched(&session).await;
+    let asked = fixture.store.message_cancel(&fixture.tenant, attempt.message_id).await.unwrap();
+    assert_eq!(asked, CancelResult::Requested(node(), attempt));
+    let open = SessionOpen { report_head: 2, held: vec![held(attempt)], ..fixture.opening() };
+    assert_eq!(fixture.store.session_open(open.clone()).await.unwrap().cancel, [attempt]);
+    // If it turns out that it never arrived, the wish is granted instead of another attempt.
+    let opened = fixture.store.session_open(SessionOpen { held: Vec::new(), ..open }).await.unwrap();
+    assert_eq!(fixture.state(attempt.message_id).await, "CANCELLED");
+    assert_eq!(fixture.claim_ids(&opened.session).await, []);
+    assert_eq!(fixture.trace(attempt.message_id).await, ["NOT_RECEIVED"]);
 }

@@ -146,6 +146,7 @@ async fn step(txn: &mut Txn, facts: Facts, report: OutcomeReport) -> Result<Opti
     let current = facts.attempt_no == i64::from(report.attempt.attempt_no);
     let open = matches!(facts.state, MessageState::Dispatched | MessageState::Uncertain) && current;
     let timed = |end, network_id| AttemptResult {
+        attempt_no: i64::from(report.attempt.attempt_no),
         end,
         network_id,
         queued_us: Some(duration_us(report.queued)),

@@ -140,7 +140,10 @@ pub(super) async fn settle_unreceived(txn: &mut Txn, fence: Fence) -> Result<u64
     let steps: Vec<Step> = earlier(txn, fence)
         .await?
         .into_iter()
-        .map(|facts| Step::wait_again(facts, now, Place::Ready, AttemptResult::untimed(AttemptEnd::NotReceived), None))
+        .map(|facts| {
+            let attempt = AttemptResult::untimed(&facts, AttemptEnd::NotReceived);
+            Step::wait_again(facts, now, Place::Ready, attempt, None)
+        })
         .collect();
     let count = steps.len() as u64;
     settle::apply(txn, steps, Some(fence)).await?;
@@ -160,7 +163,7 @@ async fn settle_lost(txn: &mut Txn, fence: Fence) -> Result<u64> {
         .await?
         .into_iter()
         .map(|facts| {
-            let attempt = AttemptResult::untimed(AttemptEnd::Uncertain);
+            let attempt = AttemptResult::untimed(&facts, AttemptEnd::Uncertain);
             Step::finish(facts, MessageState::Uncertain, Some(attempt), Some(failure.clone()))
         })
         .collect();

@@ -88,6 +88,8 @@ pub(super) enum Place {
 /// What an attempt came to.
 #[derive(Debug, Clone)]
 pub(super) struct AttemptResult {
+    /// Which attempt: a late report may speak of an earlier one than the latest.
+    pub(super) attempt_no: i64,
     pub(super) end: AttemptEnd,
     pub(super) network_id: Option<String>,
     pub(super) queued_us: Option<i64>,
@@ -95,8 +97,9 @@ pub(super) struct AttemptResult {
 }
 
 impl AttemptResult {
-    pub(super) fn untimed(end: AttemptEnd) -> Self {
-        AttemptResult { end, network_id: None, queued_us: None, gateway_us: None }
+    /// What the latest attempt of a message came to, where nobody measured it.
+    pub(super) fn untimed(facts: &Facts, end: AttemptEnd) -> Self {
+        AttemptResult { attempt_no: facts.attempt_no, end, network_id: None, queued_us: None, gateway_us: None }
     }
 }
 
@@ -108,6 +111,17 @@ pub(super) struct Fence {
 }
 
 impl Step {
+    /// Whether the new state tells what the attempt came to. Where it does not, the attempt is kept apart for the trace.
+    fn state_tells_the_end(&self) -> bool {
+        let end = self.attempt.as_ref().map(|attempt| attempt.end);
+        match self.to {
+            MessageState::Waiting => false,
+            MessageState::Expired => end == Some(AttemptEnd::Expired),
+            MessageState::Cancelled => end == Some(AttemptEnd::Cancelled),
+            _ => true,
+        }
+    }
+
     /// A message that never leaves, or whose fate is settled.
     pub(super) fn finish(
         facts: Facts,
@@ -147,9 +161,12 @@ pub(super) async fn apply(txn: &mut Txn, steps: Vec<Step>, fence: Option<Fence>)
     update(txn, &steps, fence).await?;
     leave_queues(txn, &steps).await?;
     enter_queues(txn, &steps).await?;
-    let past: Vec<&Step> =
-        steps.iter().filter(|step| step.to == MessageState::Waiting && step.attempt.is_some()).collect();
-    keep_attempts(txn, &past).await?;
+    let ends = || steps.iter().filter(|step| step.attempt.is_some());
+    let apart: Vec<&Step> =
+        ends().filter(|step| step.facts.state != MessageState::Waiting && !step.state_tells_the_end()).collect();
+    keep_attempts(txn, &apart).await?;
+    let told_late: Vec<&Step> = ends().filter(|step| step.facts.state != MessageState::Dispatched).collect();
+    correct_attempts(txn, &told_late).await?;
     for step in &steps {
         let facts = &step.facts;
         txn.moved(facts.tenant_key, facts.bot_key, facts.message_id, Some(facts.state), step.to);
@@ -275,7 +292,34 @@ pub(super) async fn insert_parked(txn: &mut Txn, rows: &[(&Facts, Timestamp, Wai
     .map(|_| ())
 }
 
-/// Keeps attempts that another one will follow.
+/// Corrects kept attempts that came to something else than was believed.
+async fn correct_attempts(txn: &mut Txn, steps: &[&Step]) -> Result<()> {
+    let now = micros(txn.now);
+    bulk::execute(
+        &mut txn.connection,
+        "UPDATE attempt SET outcome_time = v.column3, outcome = v.column4, reason = v.column5, detail = v.column6, \
+         network_id = v.column7, queued_us = v.column8, gateway_us = v.column9 FROM (VALUES",
+        9,
+        ") AS v WHERE attempt.message_id = v.column1 AND attempt.attempt_no = v.column2",
+        steps,
+        |query, step| {
+            let attempt = step.attempt.as_ref();
+            let query = query.bind(step.facts.message_id).bind(attempt.map(|attempt| attempt.attempt_no)).bind(now);
+            let query = query.bind(attempt.map(|attempt| attempt.end.code()));
+            let query = query.bind(step.failure.as_ref().map(|(reason, _)| reason.code()));
+            let query = query.bind(step.failure.as_ref().map(|(_, detail)| detail.clone()));
+            let query = query.bind(attempt.and_then(|attempt| attempt.network_id.clone()));
+            query
+                .bind(attempt.and_then(|attempt| attempt.queued_us))
+                .bind(attempt.and_then(|attempt| attempt.gateway_us))
+        },
+        |query| query,
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Keeps attempts that another one will follow, or whose end the message's state does not tell.
 async fn keep_attempts(txn: &mut Txn, steps: &[&Step]) -> Result<()> {
     let now = micros(txn.now);
     bulk::insert(

@@ -1,11 +1,13 @@
 //! Sessions: who may write for a node, and what becomes of the attempts of earlier sessions.
 
+use std::time::Duration;
+
 use muster_domain::message::HandbackReason;
 use muster_domain::message::Outcome;
 use muster_domain::{Epoch, NodeId};
 
 use super::fixture::{Fixture, PROCESS, batch, claim_all, connected, node, outcome, sent, text, unknown};
-use crate::{AttemptRecord, CancelResult, Claim, Held, ReportBody, SessionOpen, StoreError};
+use crate::{AttemptRecord, CancelResult, Claim, Expect, FleetWrite, Held, ReportBody, SessionOpen, StoreError};
 
 fn held(attempt: crate::AttemptRef) -> Held {
     Held { attempt, started: false }
@@ -218,4 +220,19 @@ pub async fn wishes_to_cancel_are_repeated(fixture: Fixture) {
     assert_eq!(fixture.state(attempt.message_id).await, "CANCELLED");
     assert_eq!(fixture.claim_ids(&opened.session).await, []);
     assert_eq!(fixture.trace(attempt.message_id).await, ["NOT_RECEIVED"]);
+}
+
+/// Another node's session cannot end an attempt that it did not get.
+pub async fn attempts_belong_to_their_node(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let attempt = fixture.dispatched(&session).await;
+    let other = NodeId::new("other").unwrap();
+    fixture.write(vec![FleetWrite::PutNode(super::fixture::node_spec("other"), Expect::Absent)]).await.unwrap();
+    let open = SessionOpen { node: other, journal_id: [2; 16], held: vec![held(attempt)], ..fixture.opening() };
+    let opened = fixture.store.session_open(open).await.unwrap();
+    assert_eq!(opened.drop, [attempt]);
+    fixture.report(&opened.session, 1, vec![outcome(attempt, super::fixture::refused(Duration::ZERO))]).await;
+    assert_eq!(fixture.state(attempt.message_id).await, "DISPATCHED");
+    let theirs = fixture.store.dispatch_claim(&opened.session, claim_all()).await.unwrap();
+    assert_eq!(theirs.attempts, []);
 }

@@ -126,7 +126,7 @@ async fn outcomes_apply(
             early.push((facts.bot_key, network_id.clone()));
         }
         let wakes = facts.bot_key;
-        if let Some(step) = step(txn, facts, report).await? {
+        if let Some(step) = step(txn, fence, facts, report).await? {
             if step.place == Place::Ready {
                 applied.wake.push(txn.directory.bot_id(wakes)?);
             }
@@ -142,8 +142,9 @@ async fn outcomes_apply(
 }
 
 /// The step that follows from an outcome; none when the message has gone another way meanwhile and the outcome cannot move it.
-async fn step(txn: &mut Txn, facts: Facts, report: OutcomeReport) -> Result<Option<Step>> {
-    let current = facts.attempt_no == i64::from(report.attempt.attempt_no);
+async fn step(txn: &mut Txn, fence: Fence, facts: Facts, report: OutcomeReport) -> Result<Option<Step>> {
+    // An attempt belongs to the node that got it: what another one says of it is a mistake or a copied journal.
+    let current = facts.attempt_no == i64::from(report.attempt.attempt_no) && facts.node_key == Some(fence.node_key);
     let open = matches!(facts.state, MessageState::Dispatched | MessageState::Uncertain) && current;
     let timed = |end, network_id| AttemptResult {
         attempt_no: i64::from(report.attempt.attempt_no),

@@ -37,7 +37,7 @@ macro_rules! conformance_tests {
                 a_lost_journal_leaves_uncertain_attempts, unreceived_attempts_return_once_in_order, held_attempts_go_on,
                 attempts_that_went_on_without_the_agent_are_dropped, reports_are_heard_before_attempts_return,
                 a_late_sent_beats_what_was_believed, a_late_uncertain_beats_what_was_believed,
-                wishes_to_cancel_are_repeated, attempts_belong_to_their_node;
+                wishes_to_cancel_are_repeated, attempts_belong_to_their_node, a_removed_node_leaves_uncertain_attempts;
         }
     };
 }

@@ -236,3 +236,19 @@ pub async fn attempts_belong_to_their_node(fixture: Fixture) {
     let theirs = fixture.store.dispatch_claim(&opened.session, claim_all()).await.unwrap();
     assert_eq!(theirs.attempts, []);
 }
+
+/// A node that is removed takes no attempt with it: those under way become uncertain, because nobody will tell.
+pub async fn a_removed_node_leaves_uncertain_attempts(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let attempt = fixture.dispatched(&session).await;
+    let moved = FleetWrite::PutGateway(super::fixture::gateway_spec("g", "other"), Expect::Present);
+    let writes = vec![
+        FleetWrite::PutNode(super::fixture::node_spec("other"), Expect::Absent),
+        moved,
+        FleetWrite::DeleteNode(node(), Expect::Present),
+    ];
+    fixture.write(writes).await.unwrap();
+    assert_eq!(fixture.state(attempt.message_id).await, "UNCERTAIN");
+    let reports = batch(3, vec![outcome(attempt, sent("X"))]);
+    assert!(matches!(fixture.store.reports_apply(&session, reports).await, Err(StoreError::Fenced)));
+}

@@ -13,8 +13,9 @@ use super::desired::{self, Leaving};
 use super::directory::{Edit, Entry, bot_id, kind};
 use super::error::failed;
 use super::nodes::labels_text;
+use super::settle::Fence;
 use super::writer::Txn;
-use super::{bots, micros, nodes};
+use super::{bots, micros, nodes, sessions};
 use crate::{Expect, FleetWrite, Note, RequestKey, Result, StoreError};
 
 /// See [`crate::Store::fleet_write`].
@@ -361,12 +362,17 @@ async fn delete_node(txn: &mut Txn, tenant_key: i64, id: &NodeId, expect: Expect
         return Err(StoreError::InUse { resource: id.resource_name(), user: format!("gateways/{user}") });
     }
     // The epoch goes on: an agent that still has a session is fenced, and one of a node declared anew begins behind it.
-    sqlx::query("UPDATE node SET removed = 1, online = 0, epoch = epoch + 1, update_time = ? WHERE node_key = ?")
-        .bind(micros(txn.now))
-        .bind(node_key)
-        .execute(&mut txn.connection)
-        .await
-        .map_err(failed)?;
+    let epoch: i64 = sqlx::query_scalar(
+        "UPDATE node SET removed = 1, online = 0, epoch = epoch + 1, update_time = ? WHERE node_key = ? RETURNING epoch",
+    )
+    .bind(micros(txn.now))
+    .bind(node_key)
+    .fetch_one(&mut txn.connection)
+    .await
+    .map_err(failed)?;
+    // Its reports are not taken any more, so what is under way there would never end.
+    let why = "the node was removed while it held the message";
+    sessions::settle_lost(txn, Fence { node_key, epoch }, why).await?;
     Ok(())
 }
 

@@ -52,7 +52,8 @@ pub(super) async fn open(txn: &mut Txn, tenant_key: i64, open: SessionOpen) -> R
     .await
     .map_err(failed)?;
     let lost = !same_journal && known.journal_id.is_some();
-    let uncertain = if lost { settle_lost(txn, fence).await? } else { 0 };
+    let uncertain =
+        if lost { settle_lost(txn, fence, "the agent's journal was lost while it held the message").await? } else { 0 };
     let (drop, cancel) = adopt(txn, fence, &open.held).await?;
     let mut returned = 0;
     if settle_after == 0 {
@@ -156,9 +157,9 @@ pub(super) async fn settle_unreceived(txn: &mut Txn, fence: Fence) -> Result<u64
     Ok(count)
 }
 
-/// Attempts whose journal is lost: nobody can tell what became of them.
-async fn settle_lost(txn: &mut Txn, fence: Fence) -> Result<u64> {
-    let failure = Failure::new(FailureReason::OutcomeUnknown, "the agent's journal was lost while it held the message");
+/// Attempts of earlier sessions of which nobody can tell any more what became of them, and why.
+pub(super) async fn settle_lost(txn: &mut Txn, fence: Fence, why: &'static str) -> Result<u64> {
+    let failure = Failure::new(FailureReason::OutcomeUnknown, why);
     let steps: Vec<Step> = earlier(txn, fence)
         .await?
         .into_iter()

@@ -5,6 +5,7 @@
 //! webhook was taken) is durable here first. [`record`] is the disk's language, [`state`] what it means, [`log`] the files,
 //! [`writer`] the one thread that writes.
 
+mod chains;
 pub(crate) mod error;
 pub(crate) mod log;
 pub(crate) mod record;

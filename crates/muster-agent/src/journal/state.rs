@@ -1,7 +1,7 @@
 //! What the journal says, as a pure fold over its records: the same code at replay and while it is written.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use muster_domain::MessageId;
 use muster_domain::message::AttemptRef;
 
+use super::chains::Chains;
 use super::record::{Accept, Record, Report, Settled, Settlement};
 use crate::clock::Stamp;
 
@@ -18,9 +19,6 @@ pub(crate) const OUTCOMES_REMEMBERED_MAX: usize = 100_000;
 
 /// How long they are remembered: longer than any sensible age of a backup that is brought back into service.
 pub(crate) const OUTCOMES_REMEMBERED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// Marks of broken chains before they are looked through for the first time.
-const CHAINS_UNTIDIED_MAX: usize = 64;
 
 /// Where a fact stands on disk, so that a segment is deleted only when nothing in it is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -103,10 +101,7 @@ pub(crate) struct State {
     remembered: BTreeMap<u64, Stored>,
     /// Where the latest outcome of a message is, pending or remembered.
     outcomes: HashMap<MessageId, u64>,
-    /// Per broken chain, the report after which an attempt of it must have been chosen.
-    broken: HashMap<u64, u64>,
-    /// How many marks of broken chains are worth looking through.
-    tidy_at: usize,
+    chains: Chains,
     acknowledged: u64,
     head: u64,
     /// Order of the latest attempt that was accepted.
@@ -141,7 +136,7 @@ impl State {
                     self.load.remove(held.accept.weight);
                 }
             }
-            Record::Chain { chain, offset } => self.break_chain(chain, offset),
+            Record::Chain { chain, offset } => self.chains.note(chain, offset),
         }
     }
 
@@ -178,7 +173,7 @@ impl State {
             if !is_copy && let Some(held) = self.release(attempt) {
                 settled_weight = Some(held.accept.weight);
                 if how.breaks_chain() {
-                    self.break_chain(held.accept.chain, offset);
+                    self.chains.note(held.accept.chain, offset);
                 }
             }
             let latest = self.outcomes.entry(attempt.message_id).or_default();
@@ -215,7 +210,7 @@ impl State {
             self.remember(stored);
         }
         self.forget_old(now);
-        self.tidy_chains();
+        self.chains.tidy(self.acknowledged, self.held.values().map(|held| &held.accept));
     }
 
     fn remember(&mut self, stored: Stored) {
@@ -247,24 +242,6 @@ impl State {
         {
             self.outcomes.remove(&settled.attempt.message_id);
         }
-    }
-
-    fn break_chain(&mut self, chain: u64, offset: u64) {
-        let mark = self.broken.entry(chain).or_default();
-        *mark = offset.max(*mark);
-    }
-
-    /// Drops the marks that can no longer hold anything back: the server knows the report, and no attempt that was chosen
-    /// before it is left.
-    fn tidy_chains(&mut self) {
-        if self.broken.len() < self.tidy_at.max(CHAINS_UNTIDIED_MAX) {
-            return;
-        }
-        let earliest = self.held.values().map(|held| held.accept.report_committed).min().unwrap_or(u64::MAX);
-        let waiting: HashSet<u64> = self.held.values().map(|held| held.accept.chain).collect();
-        let acknowledged = self.acknowledged;
-        self.broken.retain(|chain, offset| *offset > acknowledged || (*offset > earliest && waiting.contains(chain)));
-        self.tidy_at = 2 * self.broken.len();
     }
 
     fn enliven(&mut self, home: Home) {
@@ -348,12 +325,12 @@ impl State {
 
     /// Marks of broken chains: an attempt of the chain that was chosen before the report must not be started.
     pub(crate) fn broken_chains(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.broken.iter().map(|(chain, offset)| (*chain, *offset))
+        self.chains.iter()
     }
 
     /// The report after which an attempt of the chain must have been chosen, if the chain is broken.
     pub(crate) fn chain_broken_at(&self, chain: u64) -> Option<u64> {
-        self.broken.get(&chain).copied()
+        self.chains.broken_at(chain)
     }
 
     /// What is known of the message of `attempt` before it is accepted.
@@ -544,18 +521,12 @@ mod tests {
     }
 
     #[test]
-    fn marks_of_chains_last_while_somebody_may_overtake() {
+    fn a_refusal_breaks_the_chain_of_its_attempt() {
         let mut bench = Bench::new();
         bench.accept(1, 1, 5, 0);
-        bench.accept(1, 2, 5, 0);
         bench.settle(1, 1, 1, Settlement::Retry);
+        bench.accept(1, 2, 6, 0);
+        bench.settle(1, 2, 2, Settlement::Sent);
         assert_eq!(bench.state.broken_chains().collect::<Vec<_>>(), [(5, 1)]);
-        for i in 0..200u64 {
-            bench.accept(1, 1_000 + i as i64, 1_000 + i, i + 1);
-            bench.settle(1, 2 + i, 1_000 + i as i64, Settlement::HandedBack);
-            bench.apply(1, Record::Acknowledged(2 + i));
-        }
-        assert!(bench.state.broken_chains().count() <= 2 * CHAINS_UNTIDIED_MAX);
-        assert!(bench.state.broken_chains().any(|mark| mark == (5, 1)));
     }
 }

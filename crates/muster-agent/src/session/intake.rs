@@ -17,6 +17,7 @@ use prost::Message;
 use tokio::sync::mpsc;
 
 use super::outbox::Outbox;
+use super::verdict::{Verdict, judge};
 use crate::clock::Stamp;
 use crate::journal::record::{Accept, Record, Report, Settled, Settlement};
 use crate::journal::state::{Known, Load, State};
@@ -102,36 +103,6 @@ impl Underway {
 
     pub(super) fn load(&self) -> Load {
         self.with(|load| *load)
-    }
-}
-
-/// What becomes of an attempt that arrived.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// The agent takes it.
-    Accept,
-    /// The agent has it already, or will report its outcome in any case.
-    Ignore,
-    /// Its outcome is known from before: it is reported, and nothing is sent.
-    Repeat { stamp: Stamp, how: Settlement, body: Bytes },
-    /// Another attempt of the message is under way.
-    HandBack,
-}
-
-/// What becomes of `attempt`, given what is known of its message. A message that was sent is never sent again, whatever the
-/// number of the attempt: a server that was restored from a backup may have forgotten.
-fn judge(attempt: AttemptRef, known: Known) -> Verdict {
-    match known {
-        Known::New => Verdict::Accept,
-        Known::Held { attempt_no } if attempt_no == attempt.attempt_no => Verdict::Ignore,
-        Known::Held { .. } => Verdict::HandBack,
-        Known::Reported => Verdict::Ignore,
-        Known::Settled { attempt_no, stamp, how, body } => {
-            let is_answered = attempt_no == attempt.attempt_no
-                || how == Settlement::Sent
-                || (how == Settlement::Uncertain && attempt.attempt_no < attempt_no);
-            if is_answered { Verdict::Repeat { stamp, how, body } } else { Verdict::Accept }
-        }
     }
 }
 
@@ -347,43 +318,4 @@ fn repeated(attempt: AttemptRef, stamp: Stamp, how: Settlement, body: &[u8]) -> 
     }
     let body = Bytes::from(said.encode_to_vec());
     Record::Report(Report { offset: 0, stamp, settles: Some(Settled { attempt, how }), body })
-}
-
-#[cfg(test)]
-mod tests {
-    use muster_domain::MessageId;
-
-    use super::*;
-
-    fn attempt(attempt_no: u32) -> AttemptRef {
-        AttemptRef { message_id: MessageId::from_raw(7).unwrap(), attempt_no }
-    }
-
-    fn settled(attempt_no: u32, how: Settlement) -> Known {
-        Known::Settled { attempt_no, stamp: Stamp::default(), how, body: Bytes::new() }
-    }
-
-    #[test]
-    fn what_was_sent_is_never_sent_again() {
-        for attempt_no in 1..4 {
-            assert!(matches!(judge(attempt(attempt_no), settled(2, Settlement::Sent)), Verdict::Repeat { .. }));
-        }
-    }
-
-    #[test]
-    fn the_same_attempt_is_answered_and_a_later_one_is_taken() {
-        for how in [Settlement::Uncertain, Settlement::Ended, Settlement::Retry] {
-            assert!(matches!(judge(attempt(2), settled(2, how)), Verdict::Repeat { .. }));
-            assert_eq!(judge(attempt(3), settled(2, how)), Verdict::Accept);
-        }
-        assert!(matches!(judge(attempt(1), settled(2, Settlement::Uncertain)), Verdict::Repeat { .. }));
-    }
-
-    #[test]
-    fn what_is_held_is_held_once() {
-        assert_eq!(judge(attempt(1), Known::New), Verdict::Accept);
-        assert_eq!(judge(attempt(1), Known::Held { attempt_no: 1 }), Verdict::Ignore);
-        assert_eq!(judge(attempt(2), Known::Held { attempt_no: 1 }), Verdict::HandBack);
-        assert_eq!(judge(attempt(1), Known::Reported), Verdict::Ignore);
-    }
 }

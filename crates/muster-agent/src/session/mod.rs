@@ -10,6 +10,7 @@ mod intake;
 mod outbox;
 mod reader;
 mod sender;
+mod verdict;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};

@@ -1,0 +1,84 @@
+//! What becomes of an attempt that arrived, given what is known of its message. Pure.
+
+use bytes::Bytes;
+use muster_domain::message::AttemptRef;
+
+use crate::clock::Stamp;
+use crate::journal::record::Settlement;
+use crate::journal::state::Known;
+
+/// What becomes of an attempt that arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The agent takes it.
+    Accept,
+    /// The agent has it already, or will report its outcome in any case.
+    Ignore,
+    /// Its outcome is known from before: it is reported, and nothing is sent.
+    Repeat {
+        /// When it ended.
+        stamp: Stamp,
+        /// How.
+        how: Settlement,
+        /// The report that said so.
+        body: Bytes,
+    },
+    /// Another attempt of the message is under way.
+    HandBack,
+}
+
+/// A message that was sent is never sent again, whatever the number of the attempt: a server that was restored from a backup
+/// may have forgotten.
+pub(super) fn judge(attempt: AttemptRef, known: Known) -> Verdict {
+    match known {
+        Known::New => Verdict::Accept,
+        Known::Held { attempt_no } if attempt_no == attempt.attempt_no => Verdict::Ignore,
+        Known::Held { .. } => Verdict::HandBack,
+        Known::Reported => Verdict::Ignore,
+        Known::Settled { attempt_no, stamp, how, body } => {
+            let is_answered = attempt_no == attempt.attempt_no
+                || how == Settlement::Sent
+                || (how == Settlement::Uncertain && attempt.attempt_no < attempt_no);
+            if is_answered { Verdict::Repeat { stamp, how, body } } else { Verdict::Accept }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_domain::MessageId;
+
+    use super::*;
+
+    fn attempt(attempt_no: u32) -> AttemptRef {
+        AttemptRef { message_id: MessageId::from_raw(7).unwrap(), attempt_no }
+    }
+
+    fn settled(attempt_no: u32, how: Settlement) -> Known {
+        Known::Settled { attempt_no, stamp: Stamp::default(), how, body: Bytes::new() }
+    }
+
+    #[test]
+    fn what_was_sent_is_never_sent_again() {
+        for attempt_no in 1..4 {
+            assert!(matches!(judge(attempt(attempt_no), settled(2, Settlement::Sent)), Verdict::Repeat { .. }));
+        }
+    }
+
+    #[test]
+    fn the_same_attempt_is_answered_and_a_later_one_is_taken() {
+        for how in [Settlement::Uncertain, Settlement::Ended, Settlement::Retry] {
+            assert!(matches!(judge(attempt(2), settled(2, how)), Verdict::Repeat { .. }));
+            assert_eq!(judge(attempt(3), settled(2, how)), Verdict::Accept);
+        }
+        assert!(matches!(judge(attempt(1), settled(2, Settlement::Uncertain)), Verdict::Repeat { .. }));
+    }
+
+    #[test]
+    fn what_is_held_is_held_once() {
+        assert_eq!(judge(attempt(1), Known::New), Verdict::Accept);
+        assert_eq!(judge(attempt(1), Known::Held { attempt_no: 1 }), Verdict::Ignore);
+        assert_eq!(judge(attempt(2), Known::Held { attempt_no: 1 }), Verdict::HandBack);
+        assert_eq!(judge(attempt(1), Known::Reported), Verdict::Ignore);
+    }
+}

@@ -10,6 +10,7 @@
 
 pub mod dispatching;
 pub mod fixture;
+pub mod receipts;
 pub mod reports;
 pub mod sessions;
 
@@ -22,7 +23,14 @@ macro_rules! conformance_tests {
             $open;
             dispatching:
                 a_message_goes_its_whole_way, what_is_due_again_is_not_overtaken,
-                nothing_overtakes_an_attempt_that_may_return;
+                nothing_overtakes_an_attempt_that_may_return, priority_goes_before_acceptance, a_claim_keeps_to_each_window,
+                a_claim_keeps_to_its_attempts, a_claim_keeps_to_its_bytes, bots_that_cannot_send_are_left_alone,
+                a_claim_leaves_out_bots_of_others, a_claim_refuses_what_expired, a_refused_message_blocks_its_chain_only,
+                an_uncertain_message_blocks_nobody, a_chain_that_was_given_back_keeps_its_order;
+            receipts:
+                a_receipt_may_overtake_its_outcome, receipts_never_move_back, receipts_keep_their_first_times,
+                a_failed_receipt_fails_a_sent_message, an_early_failed_receipt_keeps_its_reason,
+                receipts_follow_an_uncertain_message, receipts_stay_with_their_bot;
             reports:
                 each_report_is_taken_once, an_unknown_report_takes_its_offset, outcomes_lead_to_their_states,
                 outcomes_keep_their_evidence, a_retriable_failure_parks, handing_back_costs_no_try, tries_end,

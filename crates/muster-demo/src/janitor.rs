@@ -49,20 +49,23 @@ pub fn sweep_after_parent(folder: &Path) -> io::Result<()> {
     let mut buffer = [0; 64];
     let mut input = io::stdin().lock();
     while matches!(input.read(&mut buffer), Ok(count) if count > 0) {}
-    let roles = roles(folder);
     let deadline = Instant::now() + PATIENCE;
-    while roles.iter().any(|pid| is_ours(*pid)) {
-        if Instant::now() > deadline {
-            for pid in roles.iter().filter(|pid| is_ours(**pid)) {
-                let _ = kill_process(*pid, Signal::KILL);
+    loop {
+        // Looked up again each time: a role that was just being started says so later, if at all.
+        let running: Vec<Pid> = roles(folder).into_iter().filter(|pid| is_ours(*pid)).collect();
+        let late = Instant::now() > deadline;
+        for pid in running.iter().filter(|_| late) {
+            let _ = kill_process(*pid, Signal::KILL);
+        }
+        if running.is_empty() || late {
+            match std::fs::remove_dir_all(folder) {
+                // A role that starts may have put a file there meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && !late => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                other => return other,
             }
-            break;
         }
         std::thread::sleep(POLL);
-    }
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
     }
 }
 

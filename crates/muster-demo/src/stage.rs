@@ -126,7 +126,7 @@ impl Stage {
     }
 
     async fn link(&self, bot: &v1::Bot) -> Result<()> {
-        let request = v1::LinkBotRequest { name: bot.name.clone(), pairing_address: bot.address.clone() };
+        let request = v1::LinkBotRequest { name: bot.name.clone(), ..Default::default() };
         let bot = &bot.name;
         let refused = |status| anyhow::Error::new(muster_client::Error::from(status)).context(format!("link {bot}"));
         let mut states = self.client.bots().link_bot(request).await.map_err(refused)?.into_inner();

@@ -38,8 +38,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What is wrong with the settings, as key and expectation.
-    pub(crate) fn check(&self) -> Result<(), (&'static str, &'static str)> {
+    /// What is wrong with the settings, as key and expectation. [`crate::serve`] checks it as well; a binary does so before it
+    /// listens or opens anything.
+    ///
+    /// # Errors
+    /// The first key whose value makes no sense.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
         if self.heartbeat_interval < Duration::from_millis(100) {
             return Err(("heartbeat_interval", "must be at least 100 ms"));
         }

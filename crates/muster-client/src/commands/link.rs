@@ -20,12 +20,9 @@ use crate::views::word;
 pub(super) struct LinkArgs {
     /// Its id
     bot: BotId,
-    /// Ask for a code to be typed on the phone with this number; the bot's own address if it is known
+    /// The number of the phone on which a code may be typed; the bot's own address if it is left out
     #[arg(long, value_name = "ADDRESS")]
     pair: Option<String>,
-    /// Ask for a QR code only
-    #[arg(long, conflicts_with = "pair")]
-    qr_only: bool,
     /// Write the QR code to this file, as a PNG picture, each time it changes
     #[arg(long, value_name = "FILE")]
     png: Option<PathBuf>,

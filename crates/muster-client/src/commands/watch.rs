@@ -38,10 +38,12 @@ pub(super) async fn watch<A: Resumable>(
     if screen.talk_is_watched() {
         screen.say("watching; end with Ctrl-C");
     }
+    // One listener for the whole watch: a new one for each answer would miss a signal that comes in between.
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let watched = tokio::select! {
             watched = watch.next() => watched,
-            _ = tokio::signal::ctrl_c() => break,
+            _ = &mut interrupted => break,
         };
         match watched? {
             Watched::Answer(answer) => print(answer, screen)?,

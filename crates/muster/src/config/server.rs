@@ -86,7 +86,9 @@ impl ServerFile {
     pub(crate) fn load(file: Option<&Path>, flags: ServerFlags) -> Result<Self, ConfigError> {
         let ServerFlags { listen, database } = flags;
         let flags = FlagLayer { listen, database, ..Layer::empty() };
-        load("server", file, flags)
+        let loaded: Self = load("server", file, flags)?;
+        loaded.role().check().map_err(|(key, expectation)| ConfigError::key("server", key, expectation))?;
+        Ok(loaded)
     }
 
     /// What the role takes.

@@ -6,14 +6,12 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use muster_client::Done;
-use muster_server::ServeError;
 use muster_store::sqlite::SqliteStore;
 use muster_store::{Store, StoreError};
 use tokio::net::TcpListener;
 
 use super::announce;
 use crate::args::RoleArgs;
-use crate::config::ConfigError;
 use crate::config::server::{ServerFile, ServerFlags};
 use crate::failure::Failure;
 use crate::shutdown;
@@ -47,11 +45,8 @@ pub(crate) async fn run(args: ServerArgs) -> Result<Done, Failure> {
     announce(&args.role, "server", &told, vec![("api".to_owned(), url)])?;
     let served = muster_server::serve(file.role(), Arc::clone(&store), listener, shutdown).await;
     store.close().await;
-    match served {
-        Ok(()) => Ok(Done::All),
-        Err(ServeError::Config { key, expectation }) => Err(ConfigError::key("server", key, expectation).into()),
-        Err(error) => Err(anyhow::Error::new(error).into()),
-    }
+    served.map_err(anyhow::Error::new)?;
+    Ok(Done::All)
 }
 
 fn cannot_listen(file: &ServerFile, error: &io::Error) -> anyhow::Error {

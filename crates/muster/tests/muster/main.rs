@@ -1,0 +1,10 @@
+//! The executable as people use it: real processes, real HTTP, real SQLite.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod commands;
+mod configuration;
+mod demo;
+mod quickstart;
+mod rows;
+mod stage;

@@ -1,0 +1,119 @@
+//! The README's quickstart, by hand.
+
+use muster_demo::processes::Process;
+
+use crate::stage::{Stage, sample, until};
+
+/// The sample simulator on free ports.
+async fn simulator(stage: &Stage) -> Process {
+    let ledger = stage.folder.path().join("ledger.jsonl");
+    let sim = sample("sim.toml");
+    let args = [
+        "sim",
+        "--config",
+        sim.to_str().unwrap(),
+        "--ledger",
+        ledger.to_str().unwrap(),
+        "--admin",
+        "127.0.0.1:0",
+        "--gateway",
+        "evolution-a=127.0.0.1:0",
+        "--gateway",
+        "evolution-b=127.0.0.1:0",
+        "--behaviour",
+        "auto_scan_after_ms=200",
+    ];
+    stage.program.start("sim", args).await.unwrap()
+}
+
+/// The sample agent of a node.
+async fn agent(stage: &Stage, sim: &Process, letter: &str) -> Process {
+    let config = sample(&format!("agent-{letter}.toml"));
+    let journal = stage.folder.path().join(format!("journal-{letter}"));
+    let gateway = format!("evolution-{letter}={}", sim.address(&format!("gateways/evolution-{letter}")));
+    let address = stage.address();
+    let args = [
+        "agent",
+        "--config",
+        config.to_str().unwrap(),
+        "--server",
+        &address,
+        "--journal",
+        journal.to_str().unwrap(),
+        "--webhook-listen",
+        "127.0.0.1:0",
+        "--gateway",
+        &gateway,
+    ];
+    stage.program.start(&format!("agent-{letter}"), args).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_an_empty_server_to_a_read_receipt() {
+    let stage = Stage::start().await;
+    let sim = simulator(&stage).await;
+    // In the order of the README: the agent comes before the fleet that declares its node.
+    let _agent = agent(&stage, &sim, "a").await;
+    stage.muster(&["apply", "-f", sample("fleet.toml").to_str().unwrap()]).done();
+    until("the agent is online", || {
+        stage.muster(&["node", "get", "node-a", "-o", "json"]).done().json()["online"] == true
+    });
+
+    let linked = stage.muster(&["bot", "link", "sales-1"]).done().out;
+    assert!(linked.contains("scan it with the phone") && linked.contains("type this code on the phone"), "{linked}");
+    assert!(linked.ends_with("sales-1 is linked as +55*******9001\n"), "{linked}");
+    let linked = stage.muster(&["bot", "link", "sales-2", "-o", "jsonl"]).done().out;
+    assert!(linked.lines().any(|line| line.contains("\"state\":\"CODE\"")), "{linked}");
+
+    let sent = stage.muster(&["send", "sales-1", "+5511900000001", "--text", "Olá!", "-o", "json"]).done().json();
+    let id = sent["name"].as_str().unwrap().to_owned();
+    let state = |id: &str| {
+        stage.muster(&["message", "get", id, "-o", "json"]).done().json()["state"].as_str().unwrap().to_owned()
+    };
+    until("it is delivered", || matches!(state(&id).as_str(), "DELIVERED" | "READ"));
+    let trace = stage.muster(&["message", "trace", &id]).done().out;
+    for step in ["accepted", "attempt 1 handed to node-a", "sent by the gateway", "delivered to the recipient's device"]
+    {
+        assert!(trace.contains(step), "{step}: {trace}");
+    }
+
+    let picture = sample("media/welcome.png");
+    let args =
+        ["send", "sales-2", "+5511900000002", "--image", picture.to_str().unwrap(), "--caption", "Olá", "-o", "json"];
+    let id = stage.muster(&args).done().json()["name"].as_str().unwrap().to_owned();
+    until("the picture is sent", || matches!(state(&id).as_str(), "SENT" | "DELIVERED" | "READ"));
+
+    let checked = stage.muster(&["bot", "check", "sales-1", "+5511900000001", "-o", "json"]).done().json();
+    assert_eq!(checked[0]["exists"], true);
+
+    let admin = muster_simulator::AdminClient::new(sim.address("admin").parse().unwrap()).unwrap();
+    admin.inbound("evolution-a", "sales-1", "5511900000001", "Oi").await.unwrap();
+    until("the answer has come in", || {
+        !stage.muster(&["inbound", "ls", "-o", "json"]).done().json().as_array().unwrap().is_empty()
+    });
+    let inbound = stage.muster(&["inbound", "ls", "-o", "json"]).done().json();
+    assert_eq!(inbound[0]["content"]["body"], "Oi");
+    let name = inbound[0]["name"].as_str().unwrap();
+    stage.muster(&["inbound", "read", name]).done();
+    let args =
+        ["send", "sales-1", "+5511900000001", "--text", "Tudo bem?", "--reply-to", name, "--mark-read", "-o", "json"];
+    let id = stage.muster(&args).done().json()["name"].as_str().unwrap().to_owned();
+    until("the reply is sent", || matches!(state(&id).as_str(), "SENT" | "DELIVERED" | "READ"));
+    let args = ["send", "sales-1", "+5511900000001", "--react", "👍", "--on", name, "-o", "json"];
+    let id = stage.muster(&args).done().json()["name"].as_str().unwrap().to_owned();
+    until("the reaction is sent", || matches!(state(&id).as_str(), "SENT" | "DELIVERED" | "READ"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_stops_in_order_when_it_is_asked_to() {
+    let mut stage = Stage::with_fleet().await;
+    let mut sim = simulator(&stage).await;
+    let mut agent = agent(&stage, &sim, "a").await;
+    until("the agent is online", || {
+        stage.muster(&["node", "get", "node-a", "-o", "json"]).done().json()["online"] == true
+    });
+    for process in [&mut agent, &mut stage.server, &mut sim] {
+        let status = process.stop().await.unwrap().unwrap();
+        assert!(status.success(), "{} ended with {status}: {}", process.name(), process.log_tail());
+    }
+}

@@ -8,11 +8,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a suite of tests")]
 
+pub mod changes;
 pub mod dispatching;
 pub mod fixture;
+pub mod messages;
 pub mod receipts;
 pub mod reports;
 pub mod sessions;
+pub mod waking;
 
 /// Makes one test of each case of the suite. `$open` gives a fresh store: an `Arc<dyn Store>` with whatever must live as
 /// long as it.
@@ -21,12 +24,21 @@ macro_rules! conformance_tests {
     ($open:expr) => {
         $crate::conformance_cases! {
             $open;
+            changes:
+                a_cursor_goes_on_without_gap_or_repeat, a_filter_moves_the_cursor, a_late_watcher_is_told_so,
+                commits_wake_watchers;
             dispatching:
                 a_message_goes_its_whole_way, what_is_due_again_is_not_overtaken,
                 nothing_overtakes_an_attempt_that_may_return, priority_goes_before_acceptance, a_claim_keeps_to_each_window,
                 a_claim_keeps_to_its_attempts, a_claim_keeps_to_its_bytes, bots_that_cannot_send_are_left_alone,
                 a_claim_leaves_out_bots_of_others, a_claim_refuses_what_expired, a_refused_message_blocks_its_chain_only,
                 an_uncertain_message_blocks_nobody, a_chain_that_was_given_back_keeps_its_order;
+            messages:
+                an_accepted_message_is_kept_as_given, a_key_returns_its_first_answer,
+                a_key_has_one_message_among_many_callers, ids_grow_in_the_order_of_acceptance,
+                refusals_stay_with_their_message, retiring_a_bot_fails_what_waits, a_waiting_message_is_cancelled,
+                a_dispatched_message_is_asked_for, an_earliest_time_parks_and_blocks_nobody, lists_page_and_filter,
+                a_closed_store_says_so;
             receipts:
                 a_receipt_may_overtake_its_outcome, receipts_never_move_back, receipts_keep_their_first_times,
                 a_failed_receipt_fails_a_sent_message, an_early_failed_receipt_keeps_its_reason,
@@ -46,6 +58,8 @@ macro_rules! conformance_tests {
                 attempts_that_went_on_without_the_agent_are_dropped, reports_are_heard_before_attempts_return,
                 a_late_sent_beats_what_was_believed, a_late_uncertain_beats_what_was_believed,
                 wishes_to_cancel_are_repeated, attempts_belong_to_their_node, a_removed_node_leaves_uncertain_attempts;
+            waking:
+                what_is_due_wakes_its_bot, the_next_wait_is_the_earliest, validity_ends, holds_end_by_themselves;
         }
     };
 }

@@ -1,0 +1,119 @@
+//! What becomes due: earliest times, ends of validity, ends of holds.
+
+use std::time::Duration;
+
+use muster_domain::Timestamp;
+use muster_domain::bot::Hold;
+
+use super::fixture::{Fixture, PATIENCE, bot, node, note, text};
+use crate::{FleetWrite, WakeResult};
+
+const SOON: Duration = Duration::from_millis(30);
+
+fn places(result: &WakeResult) -> Vec<&str> {
+    result.wake.iter().map(|(_, _, bot)| bot.as_str()).collect()
+}
+
+/// A parked message wakes its bot when its time has come, not before, and takes its place in the order of acceptance.
+pub async fn what_is_due_wakes_its_bot(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let time = Timestamp::now() + SOON;
+    let mut later = text("a", "+5511900000001", "later");
+    later.not_before = Some(time);
+    let ids = fixture.accept(vec![later, text("a", "+5511900000001", "now")]).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let woken = loop {
+        assert!(tokio::time::Instant::now() < deadline, "nothing became due");
+        let result = fixture.store.wake_due(100).await.unwrap();
+        if !result.wake.is_empty() {
+            break result;
+        }
+        tokio::time::sleep(result.next.expect("something is due next").min(SOON)).await;
+    };
+    assert!(Timestamp::now() >= time);
+    assert_eq!(woken.wake, [(fixture.tenant.clone(), node(), bot("a"))]);
+    assert_eq!(fixture.message(ids[0]).await.parked, None);
+    assert_eq!(fixture.claim_ids(&session).await, ids);
+    // What woke once is not woken again.
+    assert_eq!(places(&fixture.store.wake_due(100).await.unwrap()), Vec::<&str>::new());
+}
+
+/// The next wait is that of the earliest of all times, at once while more is due than was asked for, and none at the end.
+pub async fn the_next_wait_is_the_earliest(fixture: Fixture) {
+    assert_eq!(fixture.store.wake_due(100).await.unwrap().next, None);
+    let at = |seconds| {
+        let mut message = text("a", "+5511900000001", "later");
+        message.not_before = Some(Timestamp::now() + Duration::from_secs(seconds));
+        message
+    };
+    fixture.accept(vec![at(500), at(300)]).await;
+    let wait = fixture.store.wake_due(100).await.unwrap().next.unwrap();
+    assert!(wait > Duration::from_secs(290) && wait <= Duration::from_secs(300), "{wait:?}");
+    let mut short = text("a", "+5511900000001", "short");
+    short.expire_time = Timestamp::now() + Duration::from_secs(100);
+    let ids = fixture.accept(vec![short]).await;
+    let wait = fixture.store.wake_due(100).await.unwrap().next.unwrap();
+    assert!(wait > Duration::from_secs(90) && wait <= Duration::from_secs(100), "{wait:?}");
+    fixture.store.message_cancel(&fixture.tenant, ids[0]).await.unwrap();
+    assert!(fixture.store.wake_due(100).await.unwrap().next.unwrap() > Duration::from_secs(200));
+    let past = || {
+        let mut message = text("b", "+5511900000001", "now");
+        message.not_before = Some(Timestamp::now());
+        message
+    };
+    fixture.accept(vec![past(), past()]).await;
+    assert_eq!(fixture.store.wake_due(1).await.unwrap().next, Some(Duration::ZERO));
+}
+
+/// A waiting message expires when its validity ends, also while it waits for a later time; one under way does not.
+pub async fn validity_ends(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let short = |bot_id: &str| {
+        let mut message = text(bot_id, "+5511900000001", "short");
+        message.expire_time = Timestamp::now() + SOON;
+        message
+    };
+    let under_way = fixture.accept(vec![short("a")]).await[0];
+    assert_eq!(fixture.claim_ids(&session).await, [under_way]);
+    let mut parked = short("b");
+    parked.not_before = Some(Timestamp::now() + Duration::from_secs(600));
+    let ids = fixture.accept(vec![short("b"), parked]).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while fixture.state(ids[1]).await == "WAITING" {
+        assert!(tokio::time::Instant::now() < deadline, "nothing expired");
+        fixture.store.wake_due(100).await.unwrap();
+    }
+    let states = [fixture.state(ids[0]).await, fixture.state(ids[1]).await, fixture.state(under_way).await];
+    assert_eq!(states, ["EXPIRED", "EXPIRED", "DISPATCHED"]);
+    assert_eq!(fixture.message(ids[1]).await.parked, None);
+    assert_eq!(fixture.store.wake_due(100).await.unwrap().next, None);
+    assert_eq!(fixture.claim_ids(&session).await, []);
+}
+
+/// A hold with an end ends then and wakes its bot; one without an end stays.
+pub async fn holds_end_by_themselves(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let hold = |until| Some(Hold { reason: "check".into(), author: "me".into(), since: Timestamp::now(), until });
+    assert_eq!(fixture.store.holds_end().await.unwrap().next, None);
+    let until = Timestamp::now() + SOON;
+    fixture.write(vec![FleetWrite::SetHold(bot("a"), hold(Some(until)), note())]).await.unwrap();
+    fixture.write(vec![FleetWrite::SetHold(bot("b"), hold(None), note())]).await.unwrap();
+    let ids = fixture.accept(vec![text("a", "+5511900000001", "a"), text("b", "+5511900000001", "b")]).await;
+    let before = fixture.store.desired_state(&session, 0).await.unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let ended = loop {
+        assert!(tokio::time::Instant::now() < deadline, "the hold did not end");
+        let result = fixture.store.holds_end().await.unwrap();
+        if !result.wake.is_empty() {
+            break result;
+        }
+        tokio::time::sleep(result.next.expect("a hold ends").min(SOON)).await;
+    };
+    assert!(Timestamp::now() >= until);
+    assert_eq!((places(&ended), ended.next), (vec!["a"], None));
+    assert_eq!(fixture.claim_ids(&session).await, ids[..1]);
+    let delta = fixture.store.desired_state(&session, before.version).await.unwrap();
+    assert!(matches!(&delta.bots[..], [changed] if changed.id == bot("a") && changed.may_send));
+    let held = fixture.store.bot_get(&fixture.tenant, &bot("b")).await.unwrap().unwrap().hold.unwrap();
+    assert_eq!((held.reason.as_str(), held.author.as_str(), held.until), ("check", "me", None));
+}

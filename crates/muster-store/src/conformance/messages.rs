@@ -6,7 +6,7 @@ use muster_domain::Timestamp;
 use muster_domain::bot::Stage;
 use muster_domain::failure::FailureReason;
 use muster_domain::gate::WaitReason;
-use muster_domain::message::{Idempotency, MessageState, NewMessage, Outcome};
+use muster_domain::message::{HandbackReason, Idempotency, MessageState, NewMessage, Outcome};
 
 use super::fixture::{Fixture, bot, claim_all, node, note, outcome, refused, sent, text};
 use crate::{AcceptResult, CancelResult, FleetWrite, MessageFilter, StoreError};
@@ -181,4 +181,18 @@ pub async fn a_closed_store_says_so(fixture: Fixture) {
     assert!(matches!(fixture.store.dispatch_claim(&session, claim_all()).await, Err(StoreError::Closed)));
     assert!(matches!(fixture.store.fleet(&fixture.tenant).await, Err(StoreError::Closed)));
     fixture.store.close().await;
+}
+
+/// What an agent gives back after its bot was retired fails as soon as it is asked for: it will never leave.
+pub async fn what_returns_to_a_retired_bot_fails(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let (back, refusal) = (fixture.dispatched(&session).await, fixture.dispatched(&session).await);
+    fixture.write(vec![FleetWrite::SetStage(bot("a"), Stage::Retired, note())]).await.unwrap();
+    let handed_back = Outcome::HandedBack(HandbackReason::BotUnavailable);
+    let bodies = vec![outcome(back, handed_back), outcome(refusal, refused(Duration::ZERO))];
+    fixture.tell(&session, bodies).await;
+    fixture.store.wake_due(100).await.unwrap();
+    assert_eq!(fixture.claim_ids(&session).await, []);
+    assert_eq!([fixture.state(back.message_id).await, fixture.state(refusal.message_id).await], ["FAILED", "FAILED"]);
+    assert_eq!(fixture.trace(back.message_id).await, ["HANDED_BACK"]);
 }

@@ -38,7 +38,7 @@ macro_rules! conformance_tests {
                 a_key_has_one_message_among_many_callers, ids_grow_in_the_order_of_acceptance,
                 refusals_stay_with_their_message, retiring_a_bot_fails_what_waits, a_waiting_message_is_cancelled,
                 a_dispatched_message_is_asked_for, an_earliest_time_parks_and_blocks_nobody, lists_page_and_filter,
-                a_closed_store_says_so;
+                a_closed_store_says_so, what_returns_to_a_retired_bot_fails;
             receipts:
                 a_receipt_may_overtake_its_outcome, receipts_never_move_back, receipts_keep_their_first_times,
                 a_failed_receipt_fails_a_sent_message, an_early_failed_receipt_keeps_its_reason,

@@ -52,8 +52,9 @@ pub(super) async fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: C
     for bot in bots {
         let facts =
             BotFacts { stage: bot.stage, hold: bot.hold.as_ref(), connection: bot.connection, node_online: true };
-        // A bot that is out of service for good had its queue emptied when it went there; one that waits is not looked into.
-        if gate::decide_bot(&facts, txn.now) != Decision::Admit {
+        // A bot that waits is not looked into. One that is out of service for good is: what came back to it, or was accepted
+        // for it since, is refused.
+        if matches!(gate::decide_bot(&facts, txn.now), Decision::Wait { .. }) {
             continue;
         }
         let wanted = bot.window.min(left);

@@ -11,6 +11,7 @@
 pub mod changes;
 pub mod dispatching;
 pub mod fixture;
+pub mod fleet;
 pub mod messages;
 pub mod receipts;
 pub mod reports;
@@ -33,6 +34,11 @@ macro_rules! conformance_tests {
                 a_claim_keeps_to_its_attempts, a_claim_keeps_to_its_bytes, bots_that_cannot_send_are_left_alone,
                 a_claim_leaves_out_bots_of_others, a_claim_refuses_what_expired, a_refused_message_blocks_its_chain_only,
                 an_uncertain_message_blocks_nobody, a_chain_that_was_given_back_keeps_its_order;
+            fleet:
+                what_was_declared_is_there, a_write_finds_what_it_expects, writes_of_a_call_are_all_or_nothing,
+                a_request_is_carried_out_once, what_is_in_use_is_not_removed, an_address_has_one_owner,
+                a_gateway_takes_its_bots_along, desired_states_are_differences, apply_errors_are_shown_until_the_next_state,
+                lists_page_and_filter, an_unknown_tenant_has_nothing;
             messages:
                 an_accepted_message_is_kept_as_given, a_key_returns_its_first_answer,
                 a_key_has_one_message_among_many_callers, ids_grow_in_the_order_of_acceptance,

@@ -244,3 +244,41 @@ pub async fn an_unknown_tenant_has_nothing(fixture: Fixture) {
     let session = SessionRef { tenant: stranger, ..fixture.open().await.session };
     assert!(fixture.store.dispatch_claim(&session, super::fixture::claim_all()).await.is_err());
 }
+
+/// A removed gateway or node is gone for every call until it is declared again.
+pub async fn what_was_removed_is_gone_until_declared_again(fixture: Fixture) {
+    fixture.write(other_node()).await.unwrap();
+    let other = NodeId::new("other").unwrap();
+    fixture.write(vec![FleetWrite::DeleteGateway(gateway("og"), Expect::Present)]).await.unwrap();
+    assert_eq!(fixture.store.gateway_get(&fixture.tenant, &gateway("og")).await.unwrap(), None);
+    let gone = [
+        FleetWrite::DeleteGateway(gateway("og"), Expect::Any),
+        FleetWrite::PutGateway(gateway_spec("og", "other"), Expect::Present),
+        FleetWrite::PutBot(bot_spec("x", "og"), Expect::Any),
+    ];
+    for write in gone {
+        let result = fixture.write(vec![write.clone()]).await;
+        assert!(matches!(result, Err(StoreError::NotFound(_))), "{write:?}: {result:?}");
+    }
+    fixture.write(vec![FleetWrite::DeleteNode(other.clone(), Expect::Present)]).await.unwrap();
+    let again = fixture.write(vec![FleetWrite::DeleteNode(other.clone(), Expect::Any)]).await;
+    assert!(matches!(again, Err(StoreError::NotFound(_))));
+    assert_eq!(fixture.store.node_get(&fixture.tenant, &other).await.unwrap(), None);
+    fixture.write(other_node()).await.unwrap();
+    fixture.write(vec![FleetWrite::PutBot(bot_spec("x", "og"), Expect::Absent)]).await.unwrap();
+}
+
+/// A session of a node that was removed stays fenced when the node is declared again.
+pub async fn a_node_declared_again_begins_behind_its_sessions(fixture: Fixture) {
+    fixture.write(other_node()).await.unwrap();
+    let old = session_of(&fixture, "other", 2).await;
+    let delete = vec![
+        FleetWrite::DeleteGateway(gateway("og"), Expect::Any),
+        FleetWrite::DeleteNode(NodeId::new("other").unwrap(), Expect::Any),
+    ];
+    fixture.write(delete).await.unwrap();
+    assert!(matches!(fixture.store.desired_state(&old, 0).await, Err(StoreError::Fenced)));
+    fixture.write(other_node()).await.unwrap();
+    assert!(matches!(fixture.store.desired_applied(&old, 1, vec![]).await, Err(StoreError::Fenced)));
+    assert!(session_of(&fixture, "other", 2).await.epoch > old.epoch);
+}

@@ -122,11 +122,13 @@ struct GatewayRow {
     node_key: i64,
     generation: i64,
     kind: muster_domain::gateway::GatewayKind,
+    removed: bool,
 }
 
+/// A gateway that is there, or was: what its retired bots name stays.
 async fn gateway_row(txn: &mut Txn, tenant_key: i64, id: &GatewayId) -> Result<Option<GatewayRow>> {
     let row = sqlx::query(
-        "SELECT gateway_key, node_key, generation, kind FROM gateway WHERE tenant_key = ? AND gateway_id = ?",
+        "SELECT gateway_key, node_key, generation, kind, removed FROM gateway WHERE tenant_key = ? AND gateway_id = ?",
     )
     .bind(tenant_key)
     .bind(id.as_str().to_owned())
@@ -139,14 +141,22 @@ async fn gateway_row(txn: &mut Txn, tenant_key: i64, id: &GatewayId) -> Result<O
             node_key: row.get(1),
             generation: row.get(2),
             kind: kind(row.get(3))?,
+            removed: row.get(4),
         })
     })
     .transpose()
 }
 
+/// A gateway that is there.
+async fn gateway_present(txn: &mut Txn, tenant_key: i64, id: &GatewayId) -> Result<GatewayRow> {
+    let found = gateway_row(txn, tenant_key, id).await?.filter(|row| !row.removed);
+    found.ok_or_else(|| StoreError::NotFound(id.resource_name()))
+}
+
 async fn put_gateway(txn: &mut Txn, tenant_key: i64, spec: GatewaySpec, expect: Expect) -> Result<()> {
     let found = gateway_row(txn, tenant_key, &spec.id).await?;
-    check(expect, found.as_ref().map(|row| row.generation), || spec.id.resource_name())?;
+    let present = found.as_ref().filter(|row| !row.removed);
+    check(expect, present.map(|row| row.generation), || spec.id.resource_name())?;
     let target = node_key(txn, tenant_key, &spec.node).await?;
     let version = desired::bump(txn, target).await?;
     let now = micros(txn.now);
@@ -219,9 +229,7 @@ async fn put_bot(txn: &mut Txn, tenant_key: i64, spec: BotSpec, expect: Expect) 
         .map_err(failed)?;
     let generation = row.as_ref().map(|row| row.get::<i64, _>(2));
     check(expect, generation, || spec.id.resource_name())?;
-    let Some(gateway) = gateway_row(txn, tenant_key, &spec.gateway).await? else {
-        return Err(StoreError::NotFound(spec.gateway.resource_name()));
-    };
+    let gateway = gateway_present(txn, tenant_key, &spec.gateway).await?;
     check_address(txn, tenant_key, &spec, gateway.kind).await?;
     let version = desired::bump(txn, gateway.node_key).await?;
     let now = micros(txn.now);
@@ -377,9 +385,7 @@ async fn delete_node(txn: &mut Txn, tenant_key: i64, id: &NodeId, expect: Expect
 }
 
 async fn delete_gateway(txn: &mut Txn, tenant_key: i64, id: &GatewayId, expect: Expect) -> Result<()> {
-    let Some(found) = gateway_row(txn, tenant_key, id).await? else {
-        return Err(StoreError::NotFound(id.resource_name()));
-    };
+    let found = gateway_present(txn, tenant_key, id).await?;
     check(expect, Some(found.generation), || id.resource_name())?;
     let user: Option<String> =
         sqlx::query_scalar("SELECT bot_id FROM bot WHERE gateway_key = ? AND stage <> ? LIMIT 1")

@@ -282,3 +282,27 @@ pub async fn a_node_declared_again_begins_behind_its_sessions(fixture: Fixture) 
     assert!(matches!(fixture.store.desired_applied(&old, 1, vec![]).await, Err(StoreError::Fenced)));
     assert!(session_of(&fixture, "other", 2).await.epoch > old.epoch);
 }
+
+/// A bot that moves to a gateway on another node is not connected until that node says so.
+pub async fn a_moved_bot_is_connected_by_its_new_node(fixture: Fixture) {
+    let old = fixture.open_connected().await;
+    fixture.write(other_node()).await.unwrap();
+    let new = session_of(&fixture, "other", 2).await;
+    let at_old = fixture.store.desired_state(&old, 0).await.unwrap().version;
+    let id = fixture.accept(vec![text("a", "+5511900000001", "hello")]).await[0];
+    fixture.write(vec![FleetWrite::PutBot(bot_spec("a", "og"), Expect::Present)]).await.unwrap();
+    let left = fixture.store.desired_state(&old, at_old).await.unwrap();
+    assert_eq!((left.removed_bots, left.removed_gateways), (vec![bot("a")], vec![]));
+    let route = fixture.store.bot_route(&fixture.tenant, &bot("a")).await.unwrap().unwrap();
+    assert_eq!((route.node.as_str(), route.stage), ("other", Stage::Active));
+    let moved = fixture.store.bot_get(&fixture.tenant, &bot("a")).await.unwrap().unwrap();
+    assert_eq!(moved.connection, Connection::Disconnected);
+    assert_eq!(fixture.claim_ids(&old).await, []);
+    assert_eq!(fixture.claim_ids(&new).await, []);
+    fixture.tell(&new, vec![connected("a")]).await;
+    assert_eq!(fixture.claim_ids(&new).await, [id]);
+    // Back again: it no longer counts as one that left.
+    fixture.write(vec![FleetWrite::PutBot(bot_spec("a", "g"), Expect::Present)]).await.unwrap();
+    let back = fixture.store.desired_state(&old, at_old).await.unwrap();
+    assert_eq!((back.bots.len(), back.removed_bots), (1, vec![]));
+}

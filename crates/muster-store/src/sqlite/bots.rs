@@ -138,6 +138,17 @@ pub(super) async fn counts(readers: &SqlitePool, tenant_key: i64, keys: &[Option
     Ok(found)
 }
 
+/// Notes that nobody has told yet whether a bot is connected where it is now.
+pub(super) async fn disconnect(txn: &mut Txn, bot_key: i64) -> Result<()> {
+    sqlx::query("UPDATE bot SET connection = ?, connection_detail = '' WHERE bot_key = ?")
+        .bind(Connection::Disconnected.code())
+        .bind(bot_key)
+        .execute(&mut txn.connection)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
 /// Moves a bot to another stage. One that goes out of service for good loses what waits for it: those messages fail.
 pub(super) async fn stage_set(
     txn: &mut Txn,

@@ -281,6 +281,7 @@ async fn put_bot(txn: &mut Txn, tenant_key: i64, spec: BotSpec, expect: Expect) 
             if before != gateway.node_key {
                 let left = desired::bump(txn, before).await?;
                 desired::depart(txn, before, Leaving::Bot, spec.id.as_str(), left).await?;
+                bots::disconnect(txn, bot_key).await?;
             }
             (bot_key, Stage::decode(row.get(3))?)
         }

@@ -306,3 +306,19 @@ pub async fn a_moved_bot_is_connected_by_its_new_node(fixture: Fixture) {
     let back = fixture.store.desired_state(&old, at_old).await.unwrap();
     assert_eq!((back.bots.len(), back.removed_bots), (1, vec![]));
 }
+
+/// A write sees what the earlier ones of its call did.
+pub async fn writes_of_a_call_see_each_other(fixture: Fixture) {
+    let mut writes = other_node();
+    writes.push(FleetWrite::PutBot(bot_spec("c", "og"), Expect::Absent));
+    writes.push(FleetWrite::SetStage(bot("c"), Stage::Active, note()));
+    writes.push(FleetWrite::PutBot(bot_spec("a", "og"), Expect::Present));
+    writes.push(FleetWrite::SetStage(bot("a"), Stage::Cooling, note()));
+    fixture.write(writes).await.unwrap();
+    for (id, stage) in [("c", Stage::Active), ("a", Stage::Cooling)] {
+        let found = fixture.store.bot_get(&fixture.tenant, &bot(id)).await.unwrap().unwrap();
+        let route = fixture.store.bot_route(&fixture.tenant, &bot(id)).await.unwrap();
+        assert_eq!((found.stage, found.node.as_str()), (stage, "other"));
+        assert_eq!(route, Some(BotRoute { node: found.node, network: Network::WhatsApp, stage }), "{id}");
+    }
+}

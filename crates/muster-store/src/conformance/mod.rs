@@ -39,7 +39,8 @@ macro_rules! conformance_tests {
                 a_request_is_carried_out_once, what_is_in_use_is_not_removed, an_address_has_one_owner,
                 a_gateway_takes_its_bots_along, desired_states_are_differences, apply_errors_are_shown_until_the_next_state,
                 lists_page_and_filter, an_unknown_tenant_has_nothing, what_was_removed_is_gone_until_declared_again,
-                a_node_declared_again_begins_behind_its_sessions, a_moved_bot_is_connected_by_its_new_node;
+                a_node_declared_again_begins_behind_its_sessions, a_moved_bot_is_connected_by_its_new_node,
+                writes_of_a_call_see_each_other;
             messages:
                 an_accepted_message_is_kept_as_given, a_key_returns_its_first_answer,
                 a_key_has_one_message_among_many_callers, ids_grow_in_the_order_of_acceptance,

@@ -138,6 +138,24 @@ pub(super) async fn counts(readers: &SqlitePool, tenant_key: i64, keys: &[Option
     Ok(found)
 }
 
+/// Where a bot is, as the transaction has it. The directory lags behind by what the transaction itself has moved.
+pub(super) async fn entry(txn: &mut Txn, tenant_key: i64, id: &BotId) -> Result<Option<Entry>> {
+    let row = sqlx::query(
+        "SELECT b.bot_key, b.node_key, g.kind, b.stage FROM bot b JOIN gateway g USING (gateway_key) \
+         WHERE b.tenant_key = ? AND b.bot_id = ?",
+    )
+    .bind(tenant_key)
+    .bind(id.as_str().to_owned())
+    .fetch_optional(&mut txn.connection)
+    .await
+    .map_err(failed)?;
+    let read = |row: SqliteRow| {
+        let stage = Stage::decode(row.get(3))?;
+        Ok(Entry { bot_key: row.get(0), node_key: row.get(1), kind: kind(row.get(2))?, stage })
+    };
+    row.map(read).transpose()
+}
+
 /// Notes that nobody has told yet whether a bot is connected where it is now.
 pub(super) async fn disconnect(txn: &mut Txn, bot_key: i64) -> Result<()> {
     sqlx::query("UPDATE bot SET connection = ?, connection_detail = '' WHERE bot_key = ?")

@@ -321,7 +321,7 @@ async fn check_address(
 }
 
 async fn set_hold(txn: &mut Txn, tenant_key: i64, id: &BotId, hold: Option<Hold>, _note: Note) -> Result<()> {
-    let entry = txn.directory.bot(tenant_key, id).ok_or_else(|| StoreError::NotFound(id.resource_name()))?;
+    let entry = bots::entry(txn, tenant_key, id).await?.ok_or_else(|| StoreError::NotFound(id.resource_name()))?;
     let version = desired::bump(txn, entry.node_key).await?;
     sqlx::query(
         "UPDATE bot SET hold_reason = ?, hold_author = ?, hold_since = ?, hold_until = ?, generation = generation + 1, version = ?, \
@@ -341,7 +341,7 @@ async fn set_hold(txn: &mut Txn, tenant_key: i64, id: &BotId, hold: Option<Hold>
 }
 
 async fn set_stage(txn: &mut Txn, tenant_key: i64, id: &BotId, stage: Stage, note: Note) -> Result<()> {
-    let entry = txn.directory.bot(tenant_key, id).ok_or_else(|| StoreError::NotFound(id.resource_name()))?;
+    let entry = bots::entry(txn, tenant_key, id).await?.ok_or_else(|| StoreError::NotFound(id.resource_name()))?;
     let rule = match (note.facts.as_str(), note.author.as_str()) {
         ("", "") => note.rule,
         (facts, "") => format!("{}: {facts}", note.rule),

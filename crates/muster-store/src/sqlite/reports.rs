@@ -211,9 +211,8 @@ async fn connection_apply(
     address: Option<Address>,
     banned: bool,
 ) -> Result<bool> {
-    let Some(entry) = txn.directory.bot(tenant_key, bot).filter(|entry| entry.node_key == fence.node_key) else {
-        return Ok(false);
-    };
+    let found = bots::entry(txn, tenant_key, bot).await?;
+    let Some(entry) = found.filter(|entry| entry.node_key == fence.node_key) else { return Ok(false) };
     let stage = entry.stage.after_connection(connection, banned);
     sqlx::query(
         "UPDATE bot SET connection = ?, connection_detail = ?, connection_time = CASE WHEN connection = ? THEN connection_time ELSE ? END, \

@@ -12,11 +12,15 @@ pub mod changes;
 pub mod dispatching;
 pub mod fixture;
 pub mod fleet;
+pub mod inbound;
+pub mod media;
 pub mod messages;
 pub mod receipts;
 pub mod reports;
+pub mod retention;
 pub mod sessions;
 pub mod waking;
+pub mod walk;
 
 /// Makes one test of each case of the suite. `$open` gives a fresh store: an `Arc<dyn Store>` with whatever must live as
 /// long as it.
@@ -41,6 +45,10 @@ macro_rules! conformance_tests {
                 lists_page_and_filter, an_unknown_tenant_has_nothing, what_was_removed_is_gone_until_declared_again,
                 a_node_declared_again_begins_behind_its_sessions, a_moved_bot_is_connected_by_its_new_node,
                 writes_of_a_call_see_each_other;
+            inbound:
+                a_message_that_comes_twice_is_kept_once, a_cursor_goes_on_without_gap_or_repeat, lists_page_and_filter;
+            media:
+                the_same_bytes_are_kept_once;
             messages:
                 an_accepted_message_is_kept_as_given, a_key_returns_its_first_answer,
                 a_key_has_one_message_among_many_callers, ids_grow_in_the_order_of_acceptance,
@@ -58,6 +66,9 @@ macro_rules! conformance_tests {
                 outcomes_of_one_batch_follow_each_other, reports_about_unknown_things_take_their_offsets,
                 connections_decide_who_is_claimed, a_ban_fails_what_waits, a_refused_message_is_cancelled_if_asked,
                 a_refusal_resolves_an_uncertain_attempt;
+            retention:
+                what_is_not_over_stays, a_run_keeps_to_its_limit, what_is_young_stays, keys_outlive_their_messages,
+                media_go_with_their_last_message;
             sessions:
                 epochs_grow, an_unknown_node_has_no_session, a_fenced_session_changes_nothing,
                 a_session_of_the_future_is_fenced, a_closed_session_takes_its_node_offline,
@@ -68,6 +79,8 @@ macro_rules! conformance_tests {
                 wishes_to_cancel_are_repeated, attempts_belong_to_their_node, a_removed_node_leaves_uncertain_attempts;
             waking:
                 what_is_due_wakes_its_bot, the_next_wait_is_the_earliest, validity_ends, holds_end_by_themselves;
+            walk:
+                a_first_walk_keeps_the_promises, a_second_walk_keeps_the_promises, a_third_walk_keeps_the_promises;
         }
     };
 }

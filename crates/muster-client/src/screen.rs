@@ -2,9 +2,12 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, presets};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
+
+/// Blanks between two columns.
+const GUTTER: u16 = 2;
 
 /// How a command answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -171,9 +174,13 @@ impl Tone {
 }
 
 /// Rows under a header, without lines: two spaces between columns, each row on one line of the terminal.
+///
+/// Where the terminal is too narrow, columns that were named as [`Columns::optional`] are left out, then the last one is cut.
 #[derive(Debug)]
 pub struct Columns {
     table: comfy_table::Table,
+    headings: Vec<String>,
+    optional: Vec<usize>,
     look: Look,
 }
 
@@ -217,11 +224,22 @@ impl Columns {
         if look.color {
             table.enforce_styling();
         }
-        if let Some(width) = look.width {
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width).set_truncation_indicator("…");
+        let cells: Vec<_> = headings.iter().map(|text| Cell::new(text).add_attribute(Attribute::Bold)).collect();
+        table.set_header(one_line(cells, look));
+        Columns {
+            table,
+            headings: headings.iter().map(|&text| text.to_owned()).collect(),
+            optional: Vec::new(),
+            look: look.clone(),
         }
-        table.set_header(headings.iter().map(|text| Cell::new(text).add_attribute(Attribute::Bold)));
-        Columns { table, look: look.clone() }
+    }
+
+    /// Names the columns that may be left out, the least important first.
+    #[must_use]
+    pub fn optional(mut self, headings: &[&str]) -> Self {
+        let index = |heading: &&str| self.headings.iter().position(|known| known == heading);
+        self.optional = headings.iter().filter_map(index).collect();
+        self
     }
 
     /// Adds a row.
@@ -234,21 +252,50 @@ impl Columns {
                 None => cell,
             }
         });
-        let mut row = comfy_table::Row::from(cells.collect::<Vec<_>>());
-        if self.look.width.is_some() {
-            row.max_height(1);
-        }
+        let row = one_line(cells.collect(), &self.look);
         self.table.add_row(row);
     }
 
     /// The table as text.
     pub fn render(mut self) -> String {
         for column in self.table.column_iter_mut() {
-            column.set_padding((0, 2));
+            column.set_padding((0, GUTTER));
+        }
+        if let Some(width) = self.look.width {
+            self.fit(width);
         }
         let lines: Vec<String> = self.table.lines().map(|line| line.trim_end().to_owned()).collect();
         lines.join("\n")
     }
+
+    /// Leaves out optional columns until the rest fits, and lets only the last one be cut.
+    fn fit(&mut self, width: u16) {
+        let widths = self.table.column_max_content_widths();
+        let mut total: u16 = widths.iter().fold(0, |total, width| total.saturating_add(width + GUTTER));
+        for index in &self.optional {
+            if total <= width {
+                break;
+            }
+            total -= widths[*index] + GUTTER;
+            if let Some(column) = self.table.column_mut(*index) {
+                column.set_constraint(ColumnConstraint::Hidden);
+            }
+        }
+        let last = widths.len().saturating_sub(1);
+        for column in self.table.column_iter_mut().take(last).filter(|column| !column.is_hidden()) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+        self.table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width).set_truncation_indicator("…");
+    }
+}
+
+/// A row that takes one line of a terminal; in a file it takes what it needs.
+fn one_line(cells: Vec<Cell>, look: &Look) -> comfy_table::Row {
+    let mut row = comfy_table::Row::from(cells);
+    if look.width.is_some() {
+        row.max_height(1);
+    }
+    row
 }
 
 /// Names and values, one pair a line, the values aligned. Pairs without a value are left out.
@@ -293,8 +340,15 @@ mod tests {
         let wide = sample(&look(None));
         assert_eq!(wide, "BOT      SENT  DETAIL\nsales-1    12  a detail that is rather long\nb        1234");
         let narrow = sample(&look(Some(30)));
-        assert!(narrow.lines().all(|line| line.chars().count() <= 30), "{narrow}");
-        assert_eq!(narrow.lines().count(), 3, "{narrow}");
+        assert_eq!(narrow, "BOT      SENT  DETAIL\nsales-1    12  a detail tha…\nb        1234");
+    }
+
+    #[test]
+    fn what_is_optional_goes_before_anything_is_cut() {
+        let look = look(Some(20));
+        let mut columns = Columns::new(&["BOT", "NODE", "SINCE", "STATE"], &look).optional(&["SINCE", "NODE"]);
+        columns.row(["sales-1".into(), "node-a".into(), "1 h ago".into(), "READY".into()]);
+        assert_eq!(columns.render(), "BOT      STATE\nsales-1  READY");
     }
 
     #[test]

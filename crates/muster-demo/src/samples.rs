@@ -18,7 +18,7 @@ pub const AGENTS: [(&str, &str, &str); 2] = [
 /// What every recipient is sent.
 pub const TEXT: &str = "Olá {name}";
 
-/// Media that rows of [`RECIPIENTS`] name.
+/// Media that rows of the file of recipients name.
 pub const MEDIA: [(&str, &[u8]); 2] = [
     ("media/welcome.png", include_bytes!("../../../deploy/samples/media/welcome.png")),
     ("media/greeting.wav", include_bytes!("../../../deploy/samples/media/greeting.wav")),

@@ -5,7 +5,6 @@ use tonic::{Response, Status};
 
 use crate::error::Error;
 use crate::screen::Screen;
-use crate::text::plural;
 
 /// Rows that are shown when nobody says how many.
 const LIMIT_DEFAULT: u32 = 100;
@@ -16,9 +15,9 @@ const PAGE_ROWS: u32 = muster_domain::limits::PAGE_SIZE_MAX;
 /// How much of a list is wanted.
 #[derive(Debug, Clone, Args)]
 pub(super) struct LimitArgs {
-    /// Show at most so many rows
-    #[arg(long, value_name = "ROWS", default_value_t = LIMIT_DEFAULT)]
-    limit: u32,
+    /// Show at most so many rows [default: 100]
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<u32>,
 
     /// Show all rows
     #[arg(long, conflicts_with = "limit")]
@@ -38,7 +37,7 @@ impl LimitArgs {
         screen: &Screen,
         mut ask: impl AsyncFnMut(i32, String) -> Result<Response<Page<T>>, Status>,
     ) -> Result<Vec<V>, Error> {
-        let wanted = if self.all { usize::MAX } else { self.limit as usize };
+        let wanted = if self.all { usize::MAX } else { self.limit.unwrap_or(LIMIT_DEFAULT) as usize };
         let mut rows = Vec::new();
         let mut token = String::new();
         loop {
@@ -51,10 +50,10 @@ impl LimitArgs {
                 return Ok(rows);
             }
             if rows.len() >= wanted {
-                screen.say(&format!(
-                    "only the first {}; show more with --limit N or --all",
-                    plural(wanted as u64, "row")
-                ));
+                // Who named a number knows that there may be more.
+                if self.limit.is_none() {
+                    screen.say(&format!("only the first {wanted} rows; show more with --limit N or --all"));
+                }
                 return Ok(rows);
             }
         }

@@ -151,8 +151,8 @@ pub(super) struct RowArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
 
-    /// How the rows are written; the name of the file decides if this is left out
-    #[arg(long, value_enum, requires = "file")]
+    /// How the rows are written: csv or jsonl; the name of the file decides if this is left out
+    #[arg(long, value_enum, requires = "file", hide_possible_values = true)]
     pub(super) format: Option<RowFormat>,
 
     /// What separates the columns of a CSV file; the header decides if this is left out
@@ -172,7 +172,7 @@ pub(super) struct RowArgs {
     pub(super) dry_run: bool,
 
     /// A name that makes other keys of the same rows, to send them once more on purpose
-    #[arg(long, value_name = "NAME", requires = "file", default_value = "")]
+    #[arg(long, value_name = "NAME", requires = "file", default_value = "", hide_default_value = true)]
     pub(super) run: String,
 }
 

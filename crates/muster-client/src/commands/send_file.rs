@@ -1,6 +1,7 @@
 //! `muster send --file`
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -46,10 +47,11 @@ pub(super) async fn run(
         check(&server, items, rows.strict, progress).await
     } else {
         let stop = CancellationToken::new();
+        let voice = progress.bar.clone();
         let mut progress = progress;
         let mut observe = |event: Event<'_>| progress.take(event);
         let sending = send(&server, items, rows.strict, stop.clone(), &mut observe);
-        let sent = until_interrupted(sending, stop, screen).await;
+        let sent = until_interrupted(sending, stop, &voice).await;
         progress.finish();
         sent
     };
@@ -91,14 +93,14 @@ fn plan(
 async fn until_interrupted(
     sending: impl Future<Output = Result<Tally, Error>>,
     stop: CancellationToken,
-    screen: &Screen,
+    voice: &ProgressBar,
 ) -> Result<Tally, Error> {
     tokio::pin!(sending);
     tokio::select! {
         sent = &mut sending => return sent,
         _ = tokio::signal::ctrl_c() => {}
     }
-    screen.say("stopping; the same command goes on where this run ended, and sends nothing twice");
+    say(voice, "stopping; the same command goes on where this run ended, and sends nothing twice");
     stop.cancel();
     sending.await
 }
@@ -149,10 +151,7 @@ impl Progress {
     }
 
     fn say(&self, told: &str) {
-        self.bar.suspend(|| {
-            use std::io::Write;
-            let _ = writeln!(std::io::stderr().lock(), "{told}");
-        });
+        say(&self.bar, told);
     }
 
     fn finish(&self) {
@@ -162,6 +161,13 @@ impl Progress {
             self.say(&format!("and {more}; send standard error to a file to see all: 2> refused.txt"));
         }
     }
+}
+
+/// A line on standard error, above the progress.
+fn say(bar: &ProgressBar, told: &str) {
+    bar.suspend(|| {
+        let _ = writeln!(std::io::stderr().lock(), "{told}");
+    });
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -115,7 +115,7 @@ impl BotView {
 /// Bots as a table.
 pub fn table(bots: &[BotView], look: &Look) -> String {
     let headings = ["BOT", "NODE", "ADDRESS", "STAGE", "CONNECTION", "SINCE", "WAITING", "SENT", "FAILED", "REMARK"];
-    let mut columns = Columns::new(&headings, look);
+    let mut columns = Columns::new(&headings, look).optional(&["SINCE", "NODE", "ADDRESS", "STAGE"]);
     for bot in bots {
         let (remark, remark_tone) = bot.remark(look);
         columns.row([

@@ -43,7 +43,8 @@ impl From<v1::Gateway> for GatewayView {
 
 /// Gateways as a table.
 pub fn table(gateways: &[GatewayView], look: &Look) -> String {
-    let mut columns = Columns::new(&["GATEWAY", "KIND", "NODE", "CHANGED", "LABELS", "PROBLEM"], look);
+    let headings = ["GATEWAY", "KIND", "NODE", "CHANGED", "LABELS", "PROBLEM"];
+    let mut columns = Columns::new(&headings, look).optional(&["CHANGED", "LABELS"]);
     for gateway in gateways {
         columns.row([
             id(&gateway.name).into(),

@@ -167,7 +167,7 @@ impl MessageView {
 pub fn table(messages: &[MessageView], look: &Look) -> String {
     let headings =
         ["MESSAGE", "BOT", "RECIPIENT", "STATE", "ACCEPTED", "SENT AFTER", "DELIVERED AFTER", "TRIES", "REMARK"];
-    let mut columns = Columns::new(&headings, look);
+    let mut columns = Columns::new(&headings, look).optional(&["TRIES", "DELIVERED AFTER", "SENT AFTER", "RECIPIENT"]);
     for message in messages {
         let after = |time: Option<Timestamp>| match (message.accept_time, time) {
             (Some(accepted), Some(time)) => text::duration(between(accepted, time)),

@@ -68,7 +68,8 @@ impl NodeView {
 
 /// Nodes as a table.
 pub fn table(nodes: &[NodeView], look: &Look) -> String {
-    let mut columns = Columns::new(&["NODE", "AGENT", "SINCE", "SESSION", "VERSION", "CONFIGURATION", "LABELS"], look);
+    let headings = ["NODE", "AGENT", "SINCE", "SESSION", "VERSION", "CONFIGURATION", "LABELS"];
+    let mut columns = Columns::new(&headings, look).optional(&["VERSION", "SESSION", "CONFIGURATION"]);
     for node in nodes {
         let (agent, tone) = node.agent();
         columns.row([

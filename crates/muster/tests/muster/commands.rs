@@ -169,3 +169,32 @@ async fn a_reader_that_goes_away_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_outlives_its_server() {
+    use std::io::{BufRead, BufReader};
+    let mut stage = Stage::with_fleet().await;
+    let address = stage.address();
+    stage.server.set_option("--listen", address.strip_prefix("http://").unwrap());
+    let mut child = stage
+        .command(&["message", "watch", "--from-start", "-o", "jsonl"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next =
+        || serde_json::from_str::<serde_json::Value>(&out.next().unwrap().unwrap()).unwrap()["message"].clone();
+    let send = |stage: &Stage, number: u8| {
+        let to = format!("+551190000000{number}");
+        stage.muster(&["send", "sales-1", &to, "--text", "x", "-o", "json"]).done().json()["name"].clone()
+    };
+    let first = send(&stage, 1);
+    assert_eq!(next(), first);
+    stage.server.kill().await.unwrap();
+    stage.server.start().await.unwrap();
+    let second = send(&stage, 2);
+    assert_eq!(next(), second);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

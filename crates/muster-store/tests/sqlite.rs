@@ -1,11 +1,17 @@
-//! The suite of the contract on SQLite.
+//! The suite of the contract on SQLite, and what only a file can do: be reopened, be damaged, be somebody else's.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use muster_store::Store;
+use muster_store::conformance::fixture::{Fixture, outcome, refused, sent, text};
 use muster_store::sqlite::SqliteStore;
+use muster_store::{SessionOpen, Store, StoreError};
+use sqlx::{Connection as _, Row as _, SqliteConnection};
 
 async fn open() -> (Arc<dyn Store>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
@@ -14,3 +20,212 @@ async fn open() -> (Arc<dyn Store>, tempfile::TempDir) {
 }
 
 muster_store::conformance_tests!(open);
+
+async fn open_error(path: &Path) -> StoreError {
+    match SqliteStore::open(path).await {
+        Ok(_) => panic!("the database was opened"),
+        Err(error) => error,
+    }
+}
+
+/// Opens a file again whose store was dropped: its tasks may take a moment to let it go.
+async fn reopen(path: &Path) -> Arc<dyn Store> {
+    for _ in 0..500 {
+        match SqliteStore::open(path).await {
+            Ok(store) => return Arc::new(store),
+            Err(StoreError::Locked(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the file stayed locked");
+}
+
+/// A connection of our own, beside the store or after it.
+async fn connect(path: &Path) -> SqliteConnection {
+    SqliteConnection::connect(path.to_str().unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("muster.db");
+    let fixture = Fixture::new(reopen(&path).await).await;
+    let session = fixture.open_connected().await;
+    let over = fixture.dispatched(&session).await;
+    fixture.tell(&session, vec![outcome(over, sent("X"))]).await;
+    let under_way = fixture.dispatched(&session).await;
+    let parked = fixture.dispatched(&session).await;
+    fixture.tell(&session, vec![outcome(parked, refused(Duration::from_secs(600)))]).await;
+    let waiting = fixture.accept(vec![text("b", "+5511900000001", "waits")]).await[0];
+    let ids = [over.message_id, parked.message_id, under_way.message_id, waiting];
+    let mut before = Vec::new();
+    for id in ids {
+        before.push((fixture.message(id).await, fixture.trace(id).await));
+    }
+    let (head, tenant) = (fixture.store.changes_head(&fixture.tenant).await.unwrap(), fixture.tenant.clone());
+    // Not closed: as if the process had been killed.
+    drop(fixture);
+
+    let fixture = Fixture { store: reopen(&path).await, tenant };
+    for (id, (message, trace)) in ids.into_iter().zip(before) {
+        assert_eq!(fixture.message(id).await, message);
+        assert_eq!(fixture.trace(id).await, trace);
+    }
+    assert_eq!(fixture.store.message_counts(&fixture.tenant, &[]).await.unwrap()[0].total(), 4);
+    assert_eq!(fixture.store.changes_head(&fixture.tenant).await.unwrap(), head);
+    // Ids, changes and epochs go on behind the old ones.
+    let id = fixture.accept(vec![text("a", "+5511900000009", "after")]).await[0];
+    assert!(id > waiting);
+    let changes = fixture.store.changes_since(&fixture.tenant, head, None, 9).await.unwrap();
+    assert_eq!((changes.changes.len(), changes.cursor), (1, head + 1));
+    let again = SessionOpen { report_head: 4, ..fixture.opening() };
+    let opened = fixture.store.session_open(again).await.unwrap();
+    assert!(opened.session.epoch > session.epoch);
+    assert_eq!((opened.report_committed, opened.returned), (4, 1));
+}
+
+#[tokio::test]
+async fn a_closed_file_opens_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("muster.db");
+    let store = reopen(&path).await;
+    let fixture = Fixture::new(Arc::clone(&store)).await;
+    let id = fixture.accept(vec![text("a", "+5511900000001", "hello")]).await[0];
+    store.close().await;
+    assert!(!dir.path().join("muster.db-wal").exists(), "a closed database is one file");
+    let tenant = fixture.tenant.clone();
+    drop((store, fixture));
+    let fixture = Fixture { store: reopen(&path).await, tenant };
+    assert_eq!(fixture.state(id).await, "WAITING");
+}
+
+#[tokio::test]
+async fn a_second_server_is_kept_out() {
+    let (_store, dir) = open().await;
+    let error = open_error(&dir.path().join("muster.db")).await;
+    assert!(matches!(&error, StoreError::Locked(text) if text.contains("stop the other server")), "{error}");
+}
+
+#[tokio::test]
+async fn another_file_is_no_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("muster.db");
+    let text = "This is a letter and no database. ".repeat(100);
+    std::fs::write(&path, &text).unwrap();
+    let error = open_error(&path).await;
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "the file of somebody else was changed");
+}
+
+#[tokio::test]
+async fn a_truncated_file_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("muster.db");
+    let store = reopen(&path).await;
+    let fixture = Fixture::new(Arc::clone(&store)).await;
+    fixture.accept((0..500).map(|_| text("a", "+5511900000001", "hello")).collect()).await;
+    store.close().await;
+    drop((store, fixture));
+    let size = std::fs::metadata(&path).unwrap().len();
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(size / 3 / 4_096 * 4_096).unwrap();
+    let error = open_error(&path).await;
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_missing_directory_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = open_error(&dir.path().join("missing").join("muster.db")).await;
+    let StoreError::NotWritable(text) = &error else { panic!("{error:?}") };
+    assert!(text.contains("missing") && text.contains("Check that the directory exists"), "{text}");
+}
+
+/// Whether permission bits keep us out: they do not keep out root.
+fn bits_bind(dir: &Path) -> bool {
+    std::fs::set_permissions(dir, Permissions::from_mode(0o500)).unwrap();
+    let binds = std::fs::write(dir.join("probe"), "").is_err();
+    std::fs::set_permissions(dir, Permissions::from_mode(0o700)).unwrap();
+    binds
+}
+
+#[tokio::test]
+async fn a_read_only_place_is_not_writable() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("muster.db");
+    if !bits_bind(dir.path()) {
+        return;
+    }
+    let store = reopen(&path).await;
+    store.close().await;
+    drop(store);
+    std::fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
+    let error = open_error(&path).await;
+    assert!(matches!(error, StoreError::NotWritable(_)), "{error:?}");
+    let empty = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(empty.path(), Permissions::from_mode(0o500)).unwrap();
+    let error = open_error(&empty.path().join("muster.db")).await;
+    assert!(matches!(error, StoreError::NotWritable(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("muster.db");
+    let store = reopen(&path).await;
+    store.close().await;
+    drop(store);
+    let mut connection = connect(&path).await;
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, installed_on, success, checksum, execution_time) \
+         VALUES (9999, 'of tomorrow', CURRENT_TIMESTAMP, 1, x'00', 0)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
+    let error = open_error(&path).await;
+    assert!(matches!(error, StoreError::TooNew { found: 9999, known } if known < 9999), "{error:?}");
+}
+
+/// Statements that run for every claim, batch of reports, wake and page: their cost follows what is due, so none of them
+/// may scan what grows, nor build an index for itself.
+#[tokio::test]
+async fn hot_statements_use_indexes() {
+    const HOT: [&str; 14] = [
+        "SELECT m.message_id, c.body, (SELECT max(p.wake_time) FROM parked p WHERE p.chain = m.chain AND p.blocks = 1 \
+         AND p.message_id < m.message_id) FROM (SELECT message_id, priority FROM ready WHERE bot_key = 1 \
+         ORDER BY priority, message_id LIMIT 9) r CROSS JOIN message m ON m.message_id = r.message_id \
+         CROSS JOIN content c ON c.message_id = r.message_id ORDER BY r.priority, r.message_id",
+        "UPDATE message SET state = 1 FROM (VALUES (1, 2), (3, 4)) AS v WHERE message.message_id = v.column1 \
+         AND message.state = 0 AND EXISTS (SELECT 1 FROM node WHERE node_key = 1 AND epoch = 1)",
+        "DELETE FROM ready WHERE (bot_key, priority, message_id) IN (VALUES (1, 1, 1), (1, 1, 2))",
+        "DELETE FROM parked WHERE message_id IN (VALUES (1), (2))",
+        "SELECT message_id FROM message WHERE message_id IN (VALUES (1), (2))",
+        "SELECT message_id FROM message WHERE node_key = 1 AND state = 1 AND holder_epoch < 2",
+        "SELECT m.message_id FROM (VALUES (1, 'x'), (1, 'y')) AS v CROSS JOIN message m \
+         ON m.bot_key = v.column1 AND m.network_id = v.column2",
+        "SELECT tenant_key, key FROM idempotency WHERE (tenant_key, key) IN (VALUES (1, 'x'), (1, 'y'))",
+        "SELECT message_id FROM message WHERE state = 0 AND expire_time <= 1 ORDER BY expire_time LIMIT 9",
+        "SELECT wake_time, message_id FROM parked WHERE wake_time <= 1 ORDER BY wake_time, message_id LIMIT 9",
+        "SELECT seq FROM change WHERE seq > 1 AND seq <= 9 ORDER BY seq",
+        "SELECT count(*) FROM attempt WHERE message_id = 1 AND outcome = 2",
+        "SELECT m.message_id FROM message m JOIN content c USING (message_id) JOIN bot b USING (bot_key) \
+         LEFT JOIN parked p ON p.message_id = m.message_id WHERE m.tenant_key = 1 AND m.bot_key = 1 \
+         AND m.message_id < 9 ORDER BY m.message_id DESC LIMIT 9",
+        "SELECT m.message_id FROM message m JOIN content c USING (message_id) JOIN bot b USING (bot_key) \
+         LEFT JOIN parked p ON p.message_id = m.message_id WHERE m.tenant_key = 1 AND m.state >= 5 \
+         AND m.state IN (5, 8) AND m.message_id < 9 ORDER BY m.message_id DESC LIMIT 9",
+    ];
+    const GROWING: [&str; 9] = ["m", "message", "c", "content", "change", "p", "parked", "attempt", "idempotency"];
+    let (_store, dir) = open().await;
+    let mut connection = connect(&dir.path().join("muster.db")).await;
+    for sql in HOT {
+        let plan = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
+        for row in plan.fetch_all(&mut connection).await.unwrap() {
+            let detail: String = row.get("detail");
+            let scanned = detail.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next());
+            assert!(scanned.is_none_or(|table| !GROWING.contains(&table)), "{detail}\n{sql}");
+            assert!(!detail.contains("AUTOMATIC"), "{detail}\n{sql}");
+        }
+    }
+}

@@ -230,7 +230,8 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        self.writer.close().await;
+        // The writer goes last: the last connection moves the log into the database, which only it can.
         self.readers.close().await;
+        self.writer.close().await;
     }
 }

@@ -263,12 +263,13 @@ impl Writer {
 
 async fn run(mut txn: Txn, mut requests: mpsc::Receiver<Request>, notify: watch::Sender<u64>) {
     let mut batch = Vec::with_capacity(CALLS_MAX);
+    let mut closers = Vec::new();
     while requests.recv_many(&mut batch, CALLS_MAX).await > 0 {
         let closing = batch.iter().any(|request| matches!(request, Request::Close(_)));
         let mut pending = batch.drain(..).peekable();
         while pending.peek().is_some() {
             let part = take_part(&mut pending);
-            commit(&mut txn, part, &notify).await;
+            closers.extend(commit(&mut txn, part, &notify).await);
         }
         drop(pending);
         if closing {
@@ -276,6 +277,9 @@ async fn run(mut txn: Txn, mut requests: mpsc::Receiver<Request>, notify: watch:
         }
     }
     super::close(txn.connection).await;
+    for answer in closers {
+        let _ = answer.send(());
+    }
 }
 
 /// Calls of one transaction.
@@ -307,7 +311,8 @@ fn take_part(pending: &mut std::iter::Peekable<std::vec::Drain<'_, Request>>) ->
     part
 }
 
-async fn commit(txn: &mut Txn, mut part: Part, notify: &watch::Sender<u64>) {
+/// Carries out the calls of one transaction and answers them. Returns who wants to know when the connection is closed.
+async fn commit(txn: &mut Txn, mut part: Part, notify: &watch::Sender<u64>) -> Vec<oneshot::Sender<()>> {
     let mut accepted = Vec::new();
     let fate = transact(txn, &mut part, &mut accepted).await;
     match &fate {
@@ -333,9 +338,7 @@ async fn commit(txn: &mut Txn, mut part: Part, notify: &watch::Sender<u64>) {
     for call in part.calls {
         call.finish(fate.clone());
     }
-    for answer in part.closing {
-        let _ = answer.send(());
-    }
+    part.closing
 }
 
 async fn transact(txn: &mut Txn, part: &mut Part, accepted: &mut Vec<Vec<AcceptResult>>) -> Result<u64> {

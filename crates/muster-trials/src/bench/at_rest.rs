@@ -53,6 +53,9 @@ pub(super) async fn measure(extent: Extent) -> Result<AtRest> {
     let fleet = Fleet { kind: GatewayKind::Null, nodes: streams, bots };
     let rig = Rig::new()?;
     let mut server = rig.server("").await?;
+    // The first start makes the database: that is no part of being at rest.
+    server.stop().await?;
+    server.start().await?;
     let empty = resident(&server).await?;
 
     let address = server.address("api").to_owned();

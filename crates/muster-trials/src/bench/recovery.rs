@@ -64,17 +64,16 @@ pub(super) async fn measure(extent: Extent) -> Result<Recovery> {
     let (stop, stopped) = oneshot::channel();
     let agent = tokio::spawn(work(address, journal, stopped));
     server.start().await?;
-    let serving = begin.elapsed();
     tokio::time::sleep(watched).await;
     // An agent that failed tells why below.
     let _ = stop.send(());
-    let arrivals = agent.await??;
+    let Work { serving, arrivals } = agent.await??;
     let usage = Usage::of(server.pid().context("the server ended")?)?;
     let first = arrivals.first().context("no attempt came after the restart")?.1;
     let pace = Pace::of(begin, &arrivals);
     Ok(Recovery {
         waiting,
-        serving_ms: millis(serving),
+        serving_ms: millis(serving - begin),
         first_dispatch_ms: millis(first - begin),
         steady_dispatch_ms: millis(pace.steady_after.max(first - begin)),
         steady_per_second: pace.per_second,
@@ -91,10 +90,18 @@ async fn report_connected(server: &str, journal: &mut Journal) -> Result<()> {
     Ok(())
 }
 
+/// Attempts that came together, and when.
 type Arrival = (usize, Instant);
 
-/// Takes attempts from the moment at which the server serves, and tells when they came.
-async fn work(server: String, mut journal: Journal, mut stop: oneshot::Receiver<()>) -> Result<Vec<Arrival>> {
+/// What an agent saw of a server that came back.
+struct Work {
+    /// When it took a connection.
+    serving: Instant,
+    arrivals: Vec<Arrival>,
+}
+
+/// Takes attempts from the moment at which the server serves.
+async fn work(server: String, mut journal: Journal, mut stop: oneshot::Receiver<()>) -> Result<Work> {
     let channel = loop {
         match connect(&server).await {
             Ok(channel) => break channel,
@@ -104,11 +111,12 @@ async fn work(server: String, mut journal: Journal, mut stop: oneshot::Receiver<
             Err(error) => return Err(error),
         }
     };
+    let serving = Instant::now();
     let mut session = StandIn::connect(channel, &mut journal).await?;
     let mut arrivals = Vec::new();
     loop {
         tokio::select! {
-            _ = &mut stop => return Ok(arrivals),
+            _ = &mut stop => return Ok(Work { serving, arrivals }),
             observation = session.next() => {
                 if let Observation::Dispatched(count, at) = observation? {
                     arrivals.push((count, at));

@@ -9,7 +9,7 @@ use muster_domain::MessageId;
 use muster_proto::v1::content::{Kind, Text};
 use muster_proto::v1::message_service_client::MessageServiceClient;
 use muster_proto::v1::send_result::Result as SendAnswer;
-use muster_proto::v1::{Content, Message, Priority, SendMessageRequest, SendMessagesRequest};
+use muster_proto::v1::{CancelMessageRequest, Content, Message, Priority, SendMessageRequest, SendMessagesRequest};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tonic::transport::{Channel, Endpoint};
@@ -40,6 +40,9 @@ const FRAME: u64 = 8;
 /// One key in so many is used again after it was acknowledged: the answer must be the first one.
 const REPEAT_ONE_IN: u32 = 10;
 
+/// One message in so many is taken back, wherever it is by then.
+const CANCEL_ONE_IN: u32 = 20;
+
 /// Message ids that were acknowledged, and how often a key was repeated.
 #[derive(Default)]
 pub(super) struct Sent {
@@ -51,6 +54,7 @@ pub(super) struct Sent {
 pub(super) struct Sender {
     number: u64,
     seed: u64,
+    /// Pauses and repetitions. How many are drawn depends on what breaks, so messages are drawn apart from them.
     rng: StdRng,
     client: MessageServiceClient<Channel>,
     timeline: Arc<Timeline>,
@@ -91,6 +95,9 @@ impl Sender {
             if self.rng.random_ratio(1, REPEAT_ONE_IN) {
                 self.repeat(&messages, &names).await;
             }
+            if self.rng.random_ratio(1, CANCEL_ONE_IN) {
+                self.cancel(&names).await;
+            }
             self.tally.fetch_add(names.len() as u64, Ordering::Relaxed);
             self.acknowledge(&names);
             let pause = self.rng.random_range(0..PAUSE_MS_MAX * count);
@@ -99,17 +106,18 @@ impl Sender {
         self.sent
     }
 
-    /// A message of its own for every number; the same number gives the same message.
-    fn message(&mut self, number: u64) -> Message {
-        let bot = self.rng.random_range(0..BOTS);
-        let recipient = 10_000_000 + bot as u64 * 100 + self.rng.random_range(0..RECIPIENTS);
+    /// A message of its own for every number; the same number of the same seed gives the same message.
+    fn message(&self, number: u64) -> Message {
+        let mut rng = StdRng::seed_from_u64(self.seed ^ (self.number << 32) ^ (number << 40));
+        let bot = rng.random_range(0..BOTS);
+        let recipient = 10_000_000 + bot as u64 * 100 + rng.random_range(0..RECIPIENTS);
         let priorities = [Priority::Conversation, Priority::Campaign, Priority::Automation];
         let body = format!("campaign {}, sender {}, message {number}", self.seed, self.number);
         Message {
             bot: format!("bots/{}", Fleet::bot(bot)),
             recipient: format!("+55219{recipient:08}"),
             content: Some(Content { kind: Some(Kind::Text(Text { body })) }),
-            priority: priorities[self.rng.random_range(0..priorities.len())].into(),
+            priority: priorities[rng.random_range(0..priorities.len())].into(),
             idempotency_key: format!("chaos-{}-{}-{number}", self.seed, self.number),
             ..Message::default()
         }
@@ -163,6 +171,15 @@ impl Sender {
             self.timeline.violation("P1", facts);
         }
         self.sent.repeated += names.len() as u64;
+    }
+
+    /// Asks for messages to be taken back. Whether that still works is the server's to say, and nobody asks twice.
+    async fn cancel(&mut self, names: &[String]) {
+        for name in names {
+            let request = CancelMessageRequest { name: name.clone() };
+            // A refusal says that the message has left; no answer says nothing.
+            let _ = tokio::time::timeout(CALL_PATIENCE, self.client.cancel_message(request)).await;
+        }
     }
 
     fn acknowledge(&mut self, names: &[String]) {

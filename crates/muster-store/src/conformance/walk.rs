@@ -189,7 +189,12 @@ impl Walk {
         let Some(attempt) = self.dice.pick(&self.past) else { return };
         let came_to = self.outcome(attempt);
         self.open.retain(|open| *open != attempt);
+        let waited = self.told[&attempt.message_id] == MessageState::Waiting;
+        let final_now = waited && matches!(came_to, Outcome::Sent { .. } | Outcome::Uncertain(_));
         self.fixture.tell(&self.session, vec![outcome(attempt, came_to)]).await;
+        // P2: what may have been sent is never sent again.
+        let state = self.fixture.message(attempt.message_id).await.state;
+        assert!(!final_now || state.is_final(), "{}: {attempt}", self.place);
     }
 
     async fn receipt(&mut self) {
@@ -246,6 +251,12 @@ impl Walk {
         for state in MessageState::ALL {
             let found = messages.iter().filter(|message| message.state == state).count() as u64;
             assert_eq!(counts.get(state), found, "{place}: {state}");
+        }
+        // Nothing ends or returns that the agent holds and has not reported.
+        for held in &self.open {
+            let message = messages.iter().find(|message| message.id == held.message_id).unwrap();
+            let expected = (MessageState::Dispatched, held.attempt_no);
+            assert_eq!((message.state, message.attempt_no), expected, "{place}: {held}");
         }
         for message in &messages {
             assert_eq!(self.told.get(&message.id), Some(&message.state), "{place}: {}", message.id);

@@ -207,8 +207,8 @@ async fn send_and_measure(stage: &mut Stage, messages: u64) -> Result<Finished> 
     while accepted.is_none_or(|accepted| measure.all().finished() < accepted) {
         tokio::select! {
             sent = &mut sending, if accepted.is_none() => {
-                let tally = sent?;
-                accepted = Some(tally.accepted + tally.replayed);
+                sent.ended?;
+                accepted = Some(sent.tally.accepted + sent.tally.replayed);
             }
             watched = watch.next() => {
                 if take(watched?, &mut measure) {

@@ -18,7 +18,7 @@ use crate::error::{Done, Error};
 use crate::rows::{Input, Problem, ProblemKind, RowFormat, open};
 use crate::screen::{Format, Screen};
 use crate::send::draft::{Draft, Drafter, Plan, violations};
-use crate::send::stream::{Event, Item, read_ahead, send};
+use crate::send::stream::{Event, Item, Sent, read_ahead, send};
 use crate::send::tally::{Tally, summary};
 use crate::send::template::Template;
 use crate::text;
@@ -43,7 +43,7 @@ pub(super) async fn run(
     let progress = Progress::new(screen, &input);
     let items = read_ahead(open(input, format, rows.delimiter)?, Drafter::new(plan, &rows.run));
     let server = common.connect().await?;
-    let sent = if rows.dry_run {
+    let Sent { tally, ended } = if rows.dry_run {
         check(&server, items, rows.strict, progress).await
     } else {
         let stop = CancellationToken::new();
@@ -55,11 +55,13 @@ pub(super) async fn run(
         progress.finish();
         sent
     };
-    let tally = sent?;
-    screen.one(&tally, |tally, look| {
-        let told = summary(tally, look);
-        if rows.dry_run { format!("{told}\nnothing was sent (--dry-run)") } else { told }
-    })?;
+    if ended.is_ok() || tally.rows > 0 {
+        screen.one(&tally, |tally, look| {
+            let told = summary(tally, look);
+            if rows.dry_run { format!("{told}\nnothing was sent (--dry-run)") } else { told }
+        })?;
+    }
+    ended?;
     let complete = tally.refused.is_empty() && !tally.stopped;
     Ok(if complete { Done::All } else { Done::Partly })
 }
@@ -90,11 +92,7 @@ fn plan(
 }
 
 /// Lets the first Ctrl-C end the run in good order: what is in flight is still answered.
-async fn until_interrupted(
-    sending: impl Future<Output = Result<Tally, Error>>,
-    stop: CancellationToken,
-    voice: &ProgressBar,
-) -> Result<Tally, Error> {
+async fn until_interrupted(sending: impl Future<Output = Sent>, stop: CancellationToken, voice: &ProgressBar) -> Sent {
     tokio::pin!(sending);
     tokio::select! {
         sent = &mut sending => return sent,
@@ -175,14 +173,21 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 /// Checks every row as far as that goes without sending it: also the bot, and the recipient on the bot's network.
-async fn check(
+async fn check(server: &Server, items: mpsc::Receiver<Item>, strict: bool, mut progress: Progress) -> Sent {
+    let mut tally = Tally::default();
+    let ended = check_rows(server, items, strict, &mut progress, &mut tally).await;
+    progress.finish();
+    Sent { tally, ended }
+}
+
+async fn check_rows(
     server: &Server,
     mut items: mpsc::Receiver<Item>,
     strict: bool,
-    mut progress: Progress,
-) -> Result<Tally, Error> {
+    progress: &mut Progress,
+    tally: &mut Tally,
+) -> Result<(), Error> {
     let mut networks = Networks { server, known: HashMap::new() };
-    let mut tally = Tally::default();
     while let Some(item) = items.recv().await {
         let (line, problem) = match item {
             Item::Draft(draft) => (draft.origin.line, networks.check(&draft).await?),
@@ -198,14 +203,13 @@ async fn check(
                 progress.problem(&problem);
                 if strict {
                     tally.stopped = true;
-                    break;
+                    return Ok(());
                 }
             }
         }
-        progress.take(Event::Progress(&tally));
+        progress.take(Event::Progress(tally));
     }
-    progress.finish();
-    Ok(tally)
+    Ok(())
 }
 
 /// The networks of bots, each asked for once.

@@ -88,15 +88,15 @@ pub fn read_ahead(rows: Rows, mut drafter: Drafter) -> mpsc::Receiver<Item> {
 /// Sends everything that `items` yields, and tells what became of it.
 ///
 /// With `strict`, each message is sent after the one before it was accepted, and the first problem ends the run. `stop` ends
-/// it early: what is in flight is still waited for. Fails when the server cannot be reached any more or refuses the call as
-/// a whole; what was accepted until then stays accepted, and the same file can be sent again.
+/// it early: what is in flight is still waited for. However it ends, what was accepted stays accepted, and the same file can
+/// be sent again.
 pub async fn send(
     server: &Server,
     items: mpsc::Receiver<Item>,
     strict: bool,
     stop: CancellationToken,
     observe: &mut (dyn FnMut(Event<'_>) + Send),
-) -> Result<Tally, Error> {
+) -> Sent {
     let (frame_messages, window_frames) = if strict { (1, 1) } else { (FRAME_MESSAGES, WINDOW_FRAMES) };
     let mut run = Run {
         server,
@@ -109,20 +109,21 @@ pub async fn send(
         uploader: Uploader::default(),
         tries: Tries::limited(),
         tally: Tally::default(),
+        unreadable: None,
         observe,
     };
-    while run.items.is_some() || !run.in_flight.is_empty() {
-        if run.in_flight.is_empty() {
-            // Without a frame there is nothing to open a call for.
-            let received = run.receive().await;
-            run.take_in(received, None).await?;
-            continue;
-        }
-        if let Err(status) = run.connection().await? {
-            run.wait_after(&status).await?;
-        }
-    }
-    Ok(run.tally)
+    let ended = run.work_off().await;
+    Sent { ended: ended.and(run.unreadable.map_or(Ok(()), Err)), tally: run.tally }
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Sent {
+    /// What became of the rows.
+    pub tally: Tally,
+    /// Why it ended before the end of the file, if neither `strict` nor `stop` did it: the file could not be read on, the
+    /// server could not be reached any more, or it refused the call as a whole.
+    pub ended: Result<(), Error>,
 }
 
 /// Messages in flight, with the rows that they came from.
@@ -146,6 +147,8 @@ struct Run<'a> {
     uploader: Uploader,
     tries: Tries,
     tally: Tally,
+    /// Why the file could not be read on. What came before is still sent.
+    unreadable: Option<Error>,
     observe: &'a mut (dyn FnMut(Event<'_>) + Send),
 }
 
@@ -157,6 +160,19 @@ enum Received {
 }
 
 impl Run<'_> {
+    async fn work_off(&mut self) -> Result<(), Error> {
+        while self.items.is_some() || !self.in_flight.is_empty() {
+            if self.in_flight.is_empty() {
+                // Without a frame there is nothing to open a call for.
+                let received = self.receive().await;
+                self.take_in(received, None).await?;
+            } else if let Err(status) = self.connection().await? {
+                self.wait_after(&status).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for rows. May be dropped before it is done: nothing is lost.
     async fn receive(&mut self) -> Received {
         let Some(items) = &mut self.items else { return Received::Ended };
@@ -196,7 +212,11 @@ impl Run<'_> {
                     self.refuse(problem);
                     continue;
                 }
-                Item::Failed(error) => return Err(error),
+                Item::Failed(error) => {
+                    self.unreadable = Some(error);
+                    self.end_early();
+                    break;
+                }
             };
             self.read_row(draft.origin.line);
             let Some(draft) = self.upload(draft).await? else { continue };

@@ -105,6 +105,12 @@ async fn a_file_that_is_none_is_refused_as_a_whole() {
     assert!(told(b"").contains("the file is empty"));
     assert!(told(b"phone,name\n+1,Ana\n").contains("no column is named \"to\""));
     assert!(told(b"\xff\xfet\0o\0").contains("UTF-16"));
+    assert_eq!(stage.count("WAITING"), 0);
+    let unclosed = format!("to,bot\n+5511900000001,sales-1\n+5511900000002,\"sales-1\n{}", "x\n".repeat(1_000_000));
+    let ran = stage.muster_with_input(&["send", "--file", "-", "--text", "x"], unclosed.as_bytes()).ended(1);
+    assert!(ran.err.contains("line 3: the row has more than 1048576 bytes"), "{}", ran.err);
+    assert!(ran.out.contains("1 row: 1 accepted"), "{}", ran.out);
+    assert_eq!(stage.count("WAITING"), 1);
     let missing = stage.muster(&["send", "--file", "/no/such.csv", "--text", "x"]).ended(1).err;
     assert!(missing.contains("read /no/such.csv"), "{missing}");
 }

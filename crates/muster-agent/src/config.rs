@@ -37,7 +37,7 @@ pub const DRAIN_DEADLINE_DEFAULT: Duration = Duration::from_secs(20);
 pub struct Config {
     /// The node that this agent is. Declared at the server.
     pub node: NodeId,
-    /// Where the server listens, such as `http://127.0.0.1:7700`.
+    /// Where the server listens, such as `http://127.0.0.1:7400`.
     pub server: Url,
     /// Directory of the journal. Belongs to this agent alone, on a local disk; created if it is missing.
     pub journal: PathBuf,

@@ -1,8 +1,8 @@
 //! The agent of a node: takes attempts from the server, hands them to the node's gateways, and reports what became of them.
 //!
-//! Everything that it promises is in its [`journal`] first. A session ([`session`]) carries work in and reports out; lanes
-//! ([`lane`]) call the gateways, one message at a time per bot; webhooks ([`webhook`]) bring what the networks say later; and
-//! supervisors ([`supervisor`]) keep the bots logged in. The agent goes on while the server is away, and starts again from
+//! Everything that it promises is in its `journal` first. A session (`session`) carries work in and reports out; lanes
+//! (`lane`) call the gateways, one message at a time per bot; webhooks (`webhook`) bring what the networks say later; and
+//! supervisors (`supervisor`) keep the bots logged in. The agent goes on while the server is away, and starts again from
 //! its journal after a crash. Start at [`run`].
 
 mod agent;

@@ -158,6 +158,7 @@ impl Intake {
         let Dispatch { seq, report_committed, arrived, attempts } = dispatch;
         let verdicts = self.journal.read(|state| verdicts(state, &attempts, &mut batch.accepted));
         let now = Stamp::now();
+        let mut repeats = 0_usize;
         for (arrival, (verdict, broken_at)) in attempts.into_iter().zip(verdicts) {
             let (attempt, weight) = (arrival.attempt(), arrival.weight());
             batch.load.attempts += 1;
@@ -189,10 +190,17 @@ impl Intake {
                     batch.records.push(ended(attempt, outcome, now));
                 }
                 (Verdict::Repeat { stamp, how, body }, _) => {
-                    tracing::info!(%attempt, "the outcome of a dispatched attempt is known from before and is reported again");
+                    tracing::debug!(%attempt, "the outcome of a dispatched attempt is known from before");
+                    repeats += 1;
                     batch.records.push(repeated(attempt, stamp, how, &body));
                 }
             }
+        }
+        if repeats > 0 {
+            tracing::warn!(
+                repeats,
+                "the server dispatched what it was told of before: the outcomes are told again, nothing is sent"
+            );
         }
         batch.through_seq = Some(seq);
     }

@@ -117,6 +117,8 @@ pub(crate) async fn run_with(
     desired.lock().await.stop_supervising();
     webhooks_end.cancel();
     webhooks.abort();
+    // The port is free when this returns: a caller may run the agent again.
+    let _ = webhooks.await;
     let _ = tokio::task::spawn_blocking(|| closer.close()).await;
     tracing::info!("the agent has stopped");
     result

@@ -80,3 +80,20 @@ async fn a_broken_chain_stays_broken_over_a_restart() {
     session.dispatch(offset, vec![chain(5, "ok")]).await;
     assert_eq!(session.outcomes(1).await[0].1.outcome(), Sent);
 }
+
+#[tokio::test]
+async fn an_agent_that_was_refused_can_be_run_again_at_the_same_place() {
+    let mut server = super::HandDriven::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = crate::Config { webhook_listen: free, ..super::config(&server, dir.path()) };
+    for opening in 1..4 {
+        let agent = super::Agent::start(config.clone());
+        let mut session = server.session().await;
+        assert_eq!(session.hello().await.journal_opening, opening);
+        let reason = wire::close::Reason::NodeUnknown.into();
+        let close = wire::Close { reason, permanent: true, ..wire::Close::default() };
+        session.send(ServerBody::Close(close)).await;
+        assert!(agent.ended().await.is_err());
+    }
+}

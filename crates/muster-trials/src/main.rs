@@ -42,6 +42,9 @@ enum Trial {
         /// Decides what is done to whom and when. Default: a random one.
         #[arg(long)]
         seed: Option<u32>,
+        /// Keep logs, database and ledger even if every promise holds.
+        #[arg(long)]
+        keep: bool,
         /// How to print the result. Progress goes to standard error.
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
         output: Output,
@@ -75,9 +78,9 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
             print(&report, output)?;
             Ok(ExitCode::SUCCESS)
         }
-        Trial::Chaos { seconds, seed, output } => {
+        Trial::Chaos { seconds, seed, keep, output } => {
             let seed = seed.unwrap_or_else(rand::random).into();
-            let campaign = Campaign { seed, length: Duration::from_secs(seconds) };
+            let campaign = Campaign { seed, length: Duration::from_secs(seconds), keep };
             let report = chaos::run(campaign, progress).await?;
             print(&report, output)?;
             Ok(if report.holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })

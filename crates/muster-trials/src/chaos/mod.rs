@@ -44,6 +44,8 @@ pub struct Campaign {
     pub seed: u64,
     /// How long things break. Coming to rest and checking take longer.
     pub length: Duration,
+    /// Whether logs, database and ledger are kept even if every promise holds.
+    pub keep: bool,
 }
 
 /// How long everything may take to come to its end once all is well again. Messages that were refused several times wait
@@ -109,7 +111,7 @@ pub async fn run(campaign: Campaign, progress: impl Fn(&str)) -> Result<Report> 
             as u64,
     };
     let (moments, violations) = timeline.close();
-    let kept = if violations.is_empty() { None } else { Some(stage.keep()) };
+    let kept = (campaign.keep || !violations.is_empty()).then(|| stage.keep());
     Ok(Report::new(campaign, moments, verdict.states, checked, violations, kept))
 }
 

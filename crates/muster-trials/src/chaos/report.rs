@@ -28,7 +28,7 @@ pub struct Report {
     pub timeline: Vec<Moment>,
     /// The command that runs the campaign again.
     pub run_again: String,
-    /// Where logs, database and ledger of a campaign with violations are.
+    /// Where logs, database and ledger are, of a campaign with violations or one that keeps them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept: Option<PathBuf>,
 }
@@ -84,15 +84,15 @@ impl fmt::Display for Report {
         writeln!(f, "{taken} taken by the network, {explained} waiting messages explained, {sessions} sessions seen")?;
         let states: Vec<_> = self.states.iter().map(|(state, count)| format!("{count} {state}")).collect();
         writeln!(f, "{}", states.join(", "))?;
+        if let Some(kept) = &self.kept {
+            writeln!(f, "\nLogs, database and ledger: {}", kept.display())?;
+        }
         if self.holds {
             return writeln!(f, "\nEvery promise held (P1, P2, P3, P6, P7).");
         }
         writeln!(f, "\n{} violations:", self.violations.len())?;
         for Violation { promise, facts } in &self.violations {
             writeln!(f, "  {promise}: {facts}")?;
-        }
-        if let Some(kept) = &self.kept {
-            writeln!(f, "Logs, database and ledger: {}", kept.display())?;
         }
         writeln!(f, "Run it again: {}", self.run_again)
     }

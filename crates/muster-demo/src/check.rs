@@ -319,7 +319,10 @@ impl<'a> Comparison<'a> {
     fn check_order(&mut self) {
         let mut chains: BTreeMap<(Way<'a>, Priority), Vec<(u64, &'a Believed)>> = BTreeMap::new();
         for (believed, matches) in self.evidence.believed.iter().zip(&self.matches) {
-            if let Some(taken) = matches.first() {
+            // An uncertain message does not block those behind it: a gateway may take it long after the call was given up.
+            if let Some(taken) = matches.first()
+                && believed.state != MessageState::Uncertain
+            {
                 let way = (believed.bot.as_str(), believed.recipient.as_str());
                 chains.entry((way, believed.priority)).or_default().push((taken.seq, believed));
             }
@@ -458,6 +461,8 @@ mod tests {
         assert_eq!(rules(&all, &ledger), [Rule::OutOfOrder]);
         let urgent = Believed { priority: Priority::Conversation, ..all[1].clone() };
         assert_eq!(rules(&[all[0].clone(), urgent], &ledger), []);
+        let uncertain = Believed { state: MessageState::Uncertain, ..all[0].clone() };
+        assert_eq!(rules(&[uncertain, all[1].clone()], &ledger), []);
     }
 
     #[test]

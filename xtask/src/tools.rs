@@ -92,5 +92,5 @@ pub(crate) fn has_advisories() -> bool {
     let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo_home = cargo_home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
     let copies = cargo_home.and_then(|home| std::fs::read_dir(home.join("advisory-dbs")).ok());
-    copies.is_some_and(|mut copies| copies.next().is_some())
+    copies.is_some_and(|copies| copies.flatten().any(|copy| copy.path().is_dir()))
 }

@@ -1,7 +1,7 @@
 //! What Muster remembers.
 //!
 //! [`Store`] is the contract; [`sqlite`] keeps it in one file. Rows and SQL end here: callers see domain values only, and
-//! a second database is added beside `sqlite` without touching a caller. [`conformance`] is the suite that every
+//! a second database is added beside `sqlite` without touching a caller. `conformance` is the suite that every
 //! implementation passes.
 //!
 //! Durable: nodes, gateways, bots, messages with their attempts and receipts, inbound messages, media, the log of changes,

@@ -1,6 +1,6 @@
 //! The store in one SQLite file.
 //!
-//! One task owns the only connection that writes ([`writer`]); the next batch of writes forms while the last one commits,
+//! One task owns the only connection that writes (`writer`); the next batch of writes forms while the last one commits,
 //! and every caller is answered after its commit. Reads run beside it on a small pool. One process owns the file: a lock
 //! beside it keeps a second server out.
 

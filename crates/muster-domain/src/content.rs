@@ -62,6 +62,15 @@ pub struct ReactionTarget {
     pub resource: Option<String>,
 }
 
+/// The inbound message that a message answers, by the network's own id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplyTarget {
+    /// The network's id.
+    pub network_id: String,
+    /// Its name in the API, as far as it is known.
+    pub resource: Option<String>,
+}
+
 /// A picture, a sound or a file, by where it can be had.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Media {

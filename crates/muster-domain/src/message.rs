@@ -13,7 +13,7 @@
 
 use jiff::Timestamp;
 
-use crate::content::{Content, Courtesy};
+use crate::content::{Content, Courtesy, ReplyTarget};
 use crate::failure::Failure;
 use crate::limits::{HORIZON, IDEMPOTENCY_KEY_BYTES_MAX, PAST_TOLERANCE, VALIDITY_DEFAULT, VALIDITY_MIN};
 use crate::{Address, BotId, MessageId, Violation};
@@ -212,8 +212,8 @@ pub struct NewMessage {
     pub expire_time: Timestamp,
     /// Returns the first answer when the same key comes again.
     pub idempotency: Option<Idempotency>,
-    /// The network's id of the inbound message that this one answers.
-    pub reply_to: Option<String>,
+    /// The inbound message that this one answers.
+    pub reply_to: Option<ReplyTarget>,
     /// What is done around a reply.
     pub courtesy: Courtesy,
 }
@@ -312,8 +312,8 @@ pub struct Message {
     pub expire_time: Timestamp,
     /// The client's key, if it gave one.
     pub idempotency_key: Option<String>,
-    /// The network's id of the inbound message that this one answers.
-    pub reply_to: Option<String>,
+    /// The inbound message that this one answers.
+    pub reply_to: Option<ReplyTarget>,
     /// What is done around a reply.
     pub courtesy: Courtesy,
     /// Where it is in its life.

@@ -43,12 +43,10 @@ impl MessageService for Messages {
         &self,
         request: Request<SendMessageRequest>,
     ) -> Result<Response<SendMessageResponse>, Status> {
-        let asked = request.into_inner().message;
-        let reply_to = asked.as_ref().map(|message| message.reply_to.clone()).unwrap_or_default();
-        let sent = messages::send(&self.0, &tenancy::of_caller(), convert::draft(asked)).await;
+        let draft = convert::draft(request.into_inner().message);
+        let sent = messages::send(&self.0, &tenancy::of_caller(), draft).await;
         let (message, Accepted { id: _, replayed }) = sent.map_err(|error| error.below("message"))?;
-        let message = wire::Message { reply_to, ..convert::write(message, View::Full) };
-        Ok(Response::new(SendMessageResponse { message: Some(message), replayed }))
+        Ok(Response::new(SendMessageResponse { message: Some(convert::write(message, View::Full)), replayed }))
     }
 
     async fn send_messages(

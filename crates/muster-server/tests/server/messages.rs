@@ -226,7 +226,14 @@ async fn replies_and_reactions_name_what_the_network_knows() {
     world.send(reaction(&received)).await.unwrap();
     let courtesy = Some(v1::Courtesy { mark_read: true, typing: None });
     let reply = v1::Message { reply_to: received.clone(), courtesy, ..text("a", "r", "y") };
-    assert_eq!(world.send(reply.clone()).await.unwrap().reply_to, received);
+    let answer = world.send(reply.clone()).await.unwrap();
+    assert_eq!(answer.reply_to, received);
+    assert_eq!(world.message(&answer.name).await.reply_to, received);
+    let list = world.messages().list_messages(v1::ListMessagesRequest::default()).await.unwrap().into_inner();
+    assert_eq!(list.messages[0].reply_to, received);
+    let trace = v1::TraceMessageRequest { name: answer.name };
+    let trace = world.messages().trace_message(trace).await.unwrap().into_inner();
+    assert_eq!(trace.message.unwrap().reply_to, received);
     let attempts = agent.attempts(3).await;
     let target = |attempt: &agent_wire::Attempt| match attempt.content.clone().unwrap().kind.unwrap() {
         agent_wire::content::Kind::Reaction(reaction) => (reaction.network_id, reaction.from_bot),

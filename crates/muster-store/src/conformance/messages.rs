@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use muster_domain::Timestamp;
 use muster_domain::bot::Stage;
+use muster_domain::content::ReplyTarget;
 use muster_domain::failure::FailureReason;
 use muster_domain::gate::WaitReason;
 use muster_domain::message::{HandbackReason, Idempotency, MessageState, NewMessage, Outcome};
@@ -19,7 +20,8 @@ fn keyed(key: &str, body: &str, fingerprint: u8) -> NewMessage {
 /// What was accepted is kept as it was given.
 pub async fn an_accepted_message_is_kept_as_given(fixture: Fixture) {
     let mut given = keyed("key", "hello", 1);
-    given.reply_to = Some("3EB0".into());
+    let answered = "inboundMessages/0000000000002".to_owned();
+    given.reply_to = Some(ReplyTarget { network_id: "3EB0".into(), resource: Some(answered) });
     given.courtesy.mark_read = true;
     given.courtesy.typing = Duration::from_millis(1_500);
     let id = fixture.accept(vec![given.clone()]).await[0];

@@ -89,7 +89,7 @@ fn row(tenant_key: i64, bot_key: i64, message_id: i64, message: &NewMessage) -> 
         expire_time: micros(message.expire_time),
         not_before: message.not_before.map(micros),
         recipient: message.recipient.as_str().to_owned(),
-        body: body::encode(&message.content, message.reply_to.as_deref(), message.courtesy, key),
+        body: body::encode(&message.content, message.reply_to.as_ref(), message.courtesy, key),
         media_digest,
     }
 }

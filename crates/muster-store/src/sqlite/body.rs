@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use muster_domain::content::{Content, Courtesy, Media, MediaDigest, MediaSource, ReactionTarget};
+use muster_domain::content::{Content, Courtesy, Media, MediaDigest, MediaSource, ReactionTarget, ReplyTarget};
 use prost::Message as _;
 
 use crate::{Result, StoreError};
@@ -30,31 +30,34 @@ struct Row {
     #[prost(string, optional, tag = "9")]
     target_resource: Option<String>,
     #[prost(string, optional, tag = "10")]
-    reply_to: Option<String>,
+    reply_to_network_id: Option<String>,
     #[prost(bool, tag = "11")]
     mark_read: bool,
     #[prost(uint64, tag = "12")]
     typing_ms: u64,
     #[prost(string, optional, tag = "13")]
     idempotency_key: Option<String>,
+    #[prost(string, optional, tag = "14")]
+    reply_to_resource: Option<String>,
 }
 
 /// Everything of a message that is written once.
 pub(super) struct Body {
     pub(super) content: Content,
-    pub(super) reply_to: Option<String>,
+    pub(super) reply_to: Option<ReplyTarget>,
     pub(super) courtesy: Courtesy,
     pub(super) idempotency_key: Option<String>,
 }
 
 pub(super) fn encode(
     content: &Content,
-    reply_to: Option<&str>,
+    reply_to: Option<&ReplyTarget>,
     courtesy: Courtesy,
     idempotency_key: Option<&str>,
 ) -> Vec<u8> {
     let mut row = Row {
-        reply_to: reply_to.map(str::to_owned),
+        reply_to_network_id: reply_to.map(|target| target.network_id.clone()),
+        reply_to_resource: reply_to.and_then(|target| target.resource.clone()),
         mark_read: courtesy.mark_read,
         typing_ms: u64::try_from(courtesy.typing.as_millis()).unwrap_or(u64::MAX),
         idempotency_key: idempotency_key.map(str::to_owned),
@@ -120,7 +123,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Body> {
     };
     Ok(Body {
         content,
-        reply_to: row.reply_to,
+        reply_to: row.reply_to_network_id.map(|network_id| ReplyTarget { network_id, resource: row.reply_to_resource }),
         courtesy: Courtesy { mark_read: row.mark_read, typing: Duration::from_millis(row.typing_ms) },
         idempotency_key: row.idempotency_key,
     })
@@ -159,11 +162,16 @@ mod tests {
         ]
     }
 
+    fn reply_to() -> impl Strategy<Value = Option<ReplyTarget>> {
+        let target = (".{1,20}", prop::option::of(".{1,20}"));
+        prop::option::of(target.prop_map(|(network_id, resource)| ReplyTarget { network_id, resource }))
+    }
+
     proptest! {
         #[test]
-        fn what_was_written_is_read(content in content(), reply_to in prop::option::of(".{1,20}"), typing in 0u64..20_000) {
+        fn what_was_written_is_read(content in content(), reply_to in reply_to(), typing in 0u64..20_000) {
             let courtesy = Courtesy { mark_read: true, typing: Duration::from_millis(typing) };
-            let body = decode(&encode(&content, reply_to.as_deref(), courtesy, Some("k"))).unwrap();
+            let body = decode(&encode(&content, reply_to.as_ref(), courtesy, Some("k"))).unwrap();
             prop_assert_eq!(body.content, content);
             prop_assert_eq!(body.reply_to, reply_to);
             prop_assert_eq!(body.courtesy, courtesy);

@@ -258,7 +258,7 @@ fn attempt(txn: &Txn, bot: BotId, candidate: Candidate) -> Result<ClaimedAttempt
         content: body.content,
         chain: facts.chain.cast_unsigned(),
         start_within,
-        reply_to: body.reply_to,
+        reply_to: body.reply_to.map(|target| target.network_id),
         courtesy: body.courtesy,
     })
 }

@@ -1,6 +1,6 @@
 //! Messages that people sent to bots.
 
-use muster_domain::content::Courtesy;
+use muster_domain::content::{Courtesy, ReplyTarget};
 use muster_domain::inbound::{Inbound, InboundId, NewInbound};
 use muster_domain::{Address, BotId, MessageId};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
@@ -33,7 +33,8 @@ pub(super) async fn insert(txn: &mut Txn, tenant_key: i64, messages: Vec<NewInbo
             let query = query.bind(*id).bind(tenant_key).bind(*bot_key).bind(message.network_id.clone());
             let query = query.bind(message.sender.as_str().to_owned());
             let query = query.bind(message.participant.as_ref().map(|address| address.as_str().to_owned()));
-            let body = body::encode(&message.content, message.reply_to.as_deref(), Courtesy::default(), None);
+            let reply_to = message.reply_to.clone().map(|network_id| ReplyTarget { network_id, resource: None });
+            let body = body::encode(&message.content, reply_to.as_ref(), Courtesy::default(), None);
             query.bind(message.sender_name.clone()).bind(body).bind(micros(message.receive_time))
         },
         |query| query,
@@ -55,7 +56,7 @@ fn inbound(row: &SqliteRow) -> Result<Inbound> {
             participant: row.get::<Option<&str>, _>(4).map(Address::from_stored),
             sender_name: row.get(5),
             content: body.content,
-            reply_to: body.reply_to,
+            reply_to: body.reply_to.map(|target| target.network_id),
             receive_time: time(row.get(7)),
         },
     })

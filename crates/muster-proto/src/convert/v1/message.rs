@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::content::{Content, Courtesy, ReactionTarget};
+use muster_domain::content::{Content, Courtesy, ReactionTarget, ReplyTarget};
 use muster_domain::inbound::InboundId;
 use muster_domain::message::{
     Attempt, HandbackReason, Idempotency, Message, MessageState, NewMessage, Outcome, Priority, Schedule,
@@ -174,7 +174,9 @@ impl Draft {
             (content, _) => content,
         };
         found.extend(content.violations().into_iter().map(|violation| violation.below("content")));
-        found.extend(self.courtesy.violations(references.reply_to.is_some()));
+        let resource = self.reply_to.map(InboundId::resource_name);
+        let reply_to = references.reply_to.map(|network_id| ReplyTarget { network_id, resource });
+        found.extend(self.courtesy.violations(reply_to.is_some()));
         match (recipient, schedule) {
             (Some(recipient), Some(Schedule { not_before, expire_time })) if found.is_empty() => Ok(NewMessage {
                 bot: self.bot,
@@ -184,7 +186,7 @@ impl Draft {
                 not_before: not_before.map(whole_micros),
                 expire_time: whole_micros(expire_time),
                 idempotency: self.idempotency,
-                reply_to: references.reply_to,
+                reply_to,
                 courtesy: self.courtesy,
             }),
             _ => Err(found),
@@ -249,8 +251,7 @@ pub fn write(message: Message, view: View) -> wire::Message {
         not_before,
         expire_time,
         idempotency_key,
-        // The network's id of the message that is answered; its name in the API is not kept.
-        reply_to: _,
+        reply_to,
         courtesy,
         state,
         attempt_no,
@@ -271,7 +272,7 @@ pub fn write(message: Message, view: View) -> wire::Message {
         not_before: not_before.map(write_timestamp),
         validity: None,
         idempotency_key: idempotency_key.unwrap_or_default(),
-        reply_to: String::new(),
+        reply_to: reply_to.and_then(|target| target.resource).unwrap_or_default(),
         courtesy: content::write_courtesy(courtesy),
         state: write_state(state).into(),
         accept_time: Some(write_timestamp(id.accept_time())),

@@ -10,7 +10,7 @@ use muster_domain::failure::Failure;
 use muster_domain::fleet::Fleet;
 use muster_domain::gateway::{Gateway, GatewaySpec};
 use muster_domain::inbound::{Inbound, InboundId, NewInbound};
-use muster_domain::message::{Attempt, Message, MessageState, NewMessage, Outcome, ReceiptKind};
+use muster_domain::message::{Attempt, Idempotency, Message, MessageState, NewMessage, Outcome, ReceiptKind};
 use muster_domain::node::{Node, NodeSpec};
 use muster_domain::{Address, BotId, Epoch, GatewayId, MessageId, Network, NodeId, TenantId, Timestamp};
 
@@ -94,6 +94,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Accepts messages. Each is accepted, found again by its idempotency key, or refused, by itself.
     async fn message_accept(&self, tenant: &TenantId, messages: Vec<NewMessage>) -> Result<Vec<AcceptResult>>;
+
+    /// What was answered to earlier messages with these keys, in the order of `asked`: [`AcceptResult::Replayed`] or
+    /// [`AcceptResult::KeyReused`], as [`Store::message_accept`] would answer again; `None` for a key that is free.
+    async fn message_repeats(&self, tenant: &TenantId, asked: &[Idempotency]) -> Result<Vec<Option<AcceptResult>>>;
 
     /// One message.
     async fn message_get(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>>;

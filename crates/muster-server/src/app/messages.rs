@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use muster_domain::content::MediaDigest;
 use muster_domain::inbound::InboundId;
-use muster_domain::message::{Message, MessageState, NewMessage, ReceiptTimes};
+use muster_domain::message::{Idempotency, Message, MessageState, NewMessage, ReceiptTimes};
 use muster_domain::{BotId, MessageId, NodeId, TenantId, Timestamp, Violation};
 use muster_proto::convert::v1::content::Target;
 use muster_proto::convert::v1::message::{Draft, References};
@@ -32,8 +32,8 @@ pub(crate) struct Accepted {
 /// Messages that were checked, and wait for their commit.
 pub(crate) struct Batch {
     tenant: TenantId,
-    /// One for each draft, in its order: refused already, or the next message of `messages`.
-    places: Vec<Option<Error>>,
+    /// One for each draft, in its order: answered already, or the next message of `messages`.
+    places: Vec<Option<Result<Accepted>>>,
     messages: Vec<NewMessage>,
     /// Whom to wake after the commit.
     wake: HashMap<NodeId, HashSet<BotId>>,
@@ -56,15 +56,25 @@ pub(crate) async fn prepare(
         wake: HashMap::new(),
         due: None,
     };
+    let mut refused = Vec::new();
     for draft in drafts {
-        let settled = match draft {
-            Ok(draft) => lookup.settle(draft).await?,
-            Err(violations) => Err(Error::invalid_message(violations)),
+        let (settled, key) = match draft {
+            Ok(draft) => {
+                let key = draft.idempotency.clone().map(|key| (draft.bot.clone(), key));
+                (lookup.settle(draft).await?, key)
+            }
+            Err(violations) => (Err(Error::invalid_message(violations)), None),
         };
         match settled {
             Ok((message, node)) => batch.add(message, &node),
-            Err(error) => batch.places.push(Some(error)),
+            Err(error) => {
+                refused.extend(key.map(|key| (batch.places.len(), key)));
+                batch.places.push(Some(Err(error)));
+            }
         }
+    }
+    if !refused.is_empty() {
+        batch.answer_repeats(app, refused).await?;
     }
     Ok(batch)
 }
@@ -182,6 +192,19 @@ impl Batch {
         self.messages.push(message);
     }
 
+    /// Gives refused messages the answer that their keys have, if they have one: what a message may ask for depends on the
+    /// time, and on what is still kept, but a repeat was accepted when it came first.
+    async fn answer_repeats(&mut self, app: &App, refused: Vec<(usize, (BotId, Idempotency))>) -> Result<()> {
+        let (places, keys): (Vec<_>, Vec<_>) = refused.into_iter().map(|(at, (bot, key))| ((at, bot), key)).unzip();
+        let answers = app.store.message_repeats(&self.tenant, &keys).await?;
+        for ((at, bot), found) in places.into_iter().zip(answers) {
+            if let Some(found) = found {
+                self.places[at] = Some(answer(found, &bot));
+            }
+        }
+        Ok(())
+    }
+
     /// Commits the batch, and wakes who has work by it. One answer for each draft, in its order.
     pub(crate) async fn accept(self, app: &App) -> Result<Vec<Result<Accepted>>> {
         let Batch { tenant, places, messages, wake, due } = self;
@@ -200,8 +223,8 @@ impl Batch {
         let bug = || Error::new(Reason::Internal, "the store answered for fewer messages than it was given");
         Ok(places
             .into_iter()
-            .map(|refused| match refused {
-                Some(error) => Err(error),
+            .map(|place| match place {
+                Some(answered) => answered,
                 None => answers.next().map_or_else(|| Err(bug()), |(result, bot)| answer(result, &bot)),
             })
             .collect())

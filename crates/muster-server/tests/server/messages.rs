@@ -1,16 +1,19 @@
 //! Accepting messages, and reading them back.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use bytes::Bytes;
+use muster_domain::Timestamp;
 use muster_proto::agent_v1::agent_service_client::AgentServiceClient;
 use muster_proto::agent_v1::{self as agent_wire};
 use muster_proto::v1::content::{Image, Kind, Reaction};
 use muster_proto::v1::{self, MessageState, send_result};
+use muster_store::{RetentionPolicy, Store as _};
 use tonic::Code;
 
 use crate::agent::{Agent, sent};
-use crate::world::{World, fields, fleet, refused, text};
+use crate::world::{World, fields, fleet, refused, text, until};
 
 fn name(result: &v1::SendResult) -> &str {
     match &result.result {
@@ -95,6 +98,46 @@ async fn the_same_key_returns_the_first_answer() {
     assert!(answers[0].results[0].replayed);
     assert_eq!(name(&answers[0].results[0]), first.name);
     assert_eq!(refusal(&answers[0].results[1]).reason, "IDEMPOTENCY_KEY_REUSED");
+}
+
+/// Some seconds less than what `not_before` may lie in the past.
+const ALMOST_TOO_LATE: i64 = 297;
+
+#[tokio::test]
+async fn a_repeat_is_answered_whatever_the_clock_says() {
+    let world = World::with_bots(&["a"]).await;
+    let not_before = prost_types::Timestamp { seconds: Timestamp::now().as_second() - ALMOST_TOO_LATE, nanos: 0 };
+    let at = |body: &str| v1::Message { not_before: Some(not_before), ..text("a", "r", body) };
+    let keyed = |body: &str| v1::Message { idempotency_key: "order-1".into(), ..at(body) };
+    let first = world.send(keyed("x")).await.unwrap();
+    until(async || world.send(at("x")).await.err()).await;
+
+    let request = v1::SendMessageRequest { message: Some(keyed("x")) };
+    let again = world.messages().send_message(request).await.unwrap().into_inner();
+    assert!(again.replayed);
+    assert_eq!(again.message.unwrap().name, first.name);
+    refused(world.send(keyed("y")).await, Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
+    let other_key = v1::Message { idempotency_key: "order-2".into(), ..at("x") };
+    let frame = vec![text("a", "r", "z"), keyed("x"), other_key, keyed("y")];
+    let answers = world.send_frames(vec![frame]).await.unwrap();
+    let results = &answers[0].results;
+    assert_eq!((name(&results[1]), results[1].replayed), (first.name.as_str(), true));
+    assert_eq!(refusal(&results[2]).reason, "INVALID_MESSAGE");
+    assert_eq!(refusal(&results[3]).reason, "IDEMPOTENCY_KEY_REUSED");
+}
+
+#[tokio::test]
+async fn a_repeat_is_answered_when_what_it_refers_to_is_gone() {
+    let world = World::with_bots(&["a"]).await;
+    let mut agent = world.agent(&["a"]).await;
+    let received = inbound(&world, &mut agent, "IN1").await;
+    let reply =
+        |key: &str| v1::Message { reply_to: received.clone(), idempotency_key: key.to_owned(), ..text("a", "r", "y") };
+    let first = world.send(reply("k")).await.unwrap();
+    let policy = RetentionPolicy { inbound: Duration::ZERO, ..RetentionPolicy::default() };
+    until(async || (world.store.retention_run(&policy, 10).await.unwrap() > 0).then_some(())).await;
+    refused(world.send(reply("l")).await, Code::FailedPrecondition, "TARGET_UNKNOWN");
+    assert_eq!(world.send(reply("k")).await.unwrap().name, first.name);
 }
 
 #[tokio::test]

@@ -52,6 +52,17 @@ pub async fn a_key_returns_its_first_answer(fixture: Fixture) {
     assert_eq!(fixture.store.message_counts(&fixture.tenant, &[]).await.unwrap()[0].total(), 2);
 }
 
+/// A key can be asked for without accepting anything: the answer is the one that a repeat gets.
+pub async fn a_key_tells_what_it_was_used_for(fixture: Fixture) {
+    let asked = |key: &str, fingerprint| keyed(key, "hello", fingerprint).idempotency.unwrap();
+    let id = fixture.accept(vec![keyed("k", "hello", 1)]).await[0];
+    let keys = [asked("l", 1), asked("k", 2), asked("k", 1)];
+    let answers = fixture.store.message_repeats(&fixture.tenant, &keys).await.unwrap();
+    assert_eq!(answers, [None, Some(AcceptResult::KeyReused(id)), Some(AcceptResult::Replayed(id))]);
+    assert_eq!(fixture.store.message_repeats(&fixture.tenant, &[]).await.unwrap(), []);
+    assert_eq!(fixture.store.message_counts(&fixture.tenant, &[]).await.unwrap()[0].total(), 1);
+}
+
 /// Of many callers with one key, one is accepted and the others get its answer.
 pub async fn a_key_has_one_message_among_many_callers(fixture: Fixture) {
     let calls = (0..20).map(|_| fixture.store.message_accept(&fixture.tenant, vec![keyed("k", "hello", 1)]));

@@ -50,7 +50,7 @@ macro_rules! conformance_tests {
             media:
                 the_same_bytes_are_kept_once;
             messages:
-                an_accepted_message_is_kept_as_given, a_key_returns_its_first_answer,
+                an_accepted_message_is_kept_as_given, a_key_returns_its_first_answer, a_key_tells_what_it_was_used_for,
                 a_key_has_one_message_among_many_callers, ids_grow_in_the_order_of_acceptance,
                 refusals_stay_with_their_message, retiring_a_bot_fails_what_waits, a_waiting_message_is_cancelled,
                 a_dispatched_message_is_asked_for, an_earliest_time_parks_and_blocks_nobody, lists_page_and_filter,

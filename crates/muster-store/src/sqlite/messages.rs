@@ -1,8 +1,10 @@
 //! Messages: reading their rows, and taking them back.
 
+use std::collections::HashMap;
+
 use muster_domain::failure::Failure;
 use muster_domain::gate::WaitReason;
-use muster_domain::message::{Message, MessageState, Parked, Priority, ReceiptTimes};
+use muster_domain::message::{Idempotency, Message, MessageState, Parked, Priority, ReceiptTimes};
 use muster_domain::{Address, MessageId};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
@@ -14,7 +16,7 @@ use super::error::failed;
 use super::settle::{self, Step};
 use super::writer::Txn;
 use super::{body, time, time_opt};
-use crate::{AttemptRef, CancelResult, MessageFilter, Result, StoreError};
+use crate::{AcceptResult, AttemptRef, CancelResult, MessageFilter, Result, StoreError};
 
 const MESSAGE: &str = "SELECT m.message_id, b.bot_id, c.recipient, c.body, m.priority, m.not_before, m.expire_time, m.state, \
     m.attempt_no, m.cancel_requested, m.dispatch_time, m.outcome_time, m.acknowledge_time, m.deliver_time, m.read_time, m.reason, \
@@ -58,6 +60,34 @@ fn message(row: &SqliteRow) -> Result<Message> {
         network_id: row.get(17),
         parked,
     })
+}
+
+/// See [`crate::Store::message_repeats`].
+pub(super) async fn repeats(
+    readers: &SqlitePool,
+    tenant_key: i64,
+    asked: &[Idempotency],
+) -> Result<Vec<Option<AcceptResult>>> {
+    let mut query =
+        QueryBuilder::<Sqlite>::new("SELECT key, fingerprint, message_id FROM idempotency WHERE tenant_key = ");
+    query.push_bind(tenant_key).push(" AND key IN (");
+    let mut list = query.separated(", ");
+    for idempotency in asked {
+        list.push_bind(&idempotency.key);
+    }
+    query.push(")");
+    let rows = query.build().fetch_all(readers).await.map_err(failed)?;
+    let mut known = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let id = MessageId::from_raw(row.get(2)).ok_or_else(|| StoreError::Corrupt("a key has no message".into()))?;
+        known.insert(row.get::<&str, _>(0), (row.get::<&[u8], _>(1), id));
+    }
+    let answer = |idempotency: &Idempotency| {
+        let (fingerprint, id) = known.get(&*idempotency.key)?;
+        let same = *fingerprint == idempotency.fingerprint;
+        Some(if same { AcceptResult::Replayed(*id) } else { AcceptResult::KeyReused(*id) })
+    };
+    Ok(asked.iter().map(answer).collect())
 }
 
 pub(super) async fn get(readers: &SqlitePool, tenant_key: i64, id: MessageId) -> Result<Option<Message>> {

@@ -8,7 +8,7 @@ use muster_domain::content::MediaDigest;
 use muster_domain::fleet::Fleet;
 use muster_domain::gateway::Gateway;
 use muster_domain::inbound::{Inbound, InboundId};
-use muster_domain::message::{Message, NewMessage};
+use muster_domain::message::{Idempotency, Message, NewMessage};
 use muster_domain::node::Node;
 use muster_domain::{BotId, GatewayId, MessageId, NodeId, TenantId};
 use tokio::sync::watch;
@@ -138,6 +138,10 @@ impl Store for SqliteStore {
 
     async fn message_accept(&self, tenant: &TenantId, new: Vec<NewMessage>) -> Result<Vec<AcceptResult>> {
         self.writer.accept(self.tenant(tenant)?, new).await
+    }
+
+    async fn message_repeats(&self, tenant: &TenantId, asked: &[Idempotency]) -> Result<Vec<Option<AcceptResult>>> {
+        messages::repeats(&self.readers, self.tenant(tenant)?, asked).await
     }
 
     async fn message_get(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>> {

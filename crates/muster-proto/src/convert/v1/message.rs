@@ -25,12 +25,13 @@ pub struct Draft {
     pub reacts_to: Option<Target>,
     /// The message that it answers.
     pub reply_to: Option<InboundId>,
+    /// The client's key, with the fingerprint of what it stands for.
+    pub idempotency: Option<Idempotency>,
     recipient: String,
     content: Content,
     priority: Priority,
     not_before: Option<Timestamp>,
     validity: Option<Duration>,
-    idempotency: Option<Idempotency>,
     courtesy: Courtesy,
 }
 

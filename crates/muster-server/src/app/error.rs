@@ -21,6 +21,8 @@ pub(crate) struct Error {
     pub(crate) message: String,
     /// What the error is about, as a resource name, if it is about one.
     pub(crate) resource: Option<String>,
+    /// The bound in bytes that the request crossed, if it crossed one.
+    pub(crate) limit_bytes: Option<usize>,
     /// Each field that breaks a rule.
     pub(crate) violations: Vec<Violation>,
     /// Do not come back earlier.
@@ -48,6 +50,8 @@ pub(crate) enum Kind {
     Away,
     /// Tell the developers.
     Bug,
+    /// Use another version of client or server.
+    Unsupported,
 }
 
 /// Why, in a word that stays.
@@ -57,6 +61,10 @@ pub(crate) enum Reason {
     InvalidRequest,
     /// Fields of a message break rules.
     InvalidMessage,
+    /// The request has more bytes than the service reads.
+    RequestTooLarge,
+    /// The bytes of the request are not what the method takes.
+    RequestMalformed,
     /// There is no such node.
     NodeUnknown,
     /// There is no such gateway.
@@ -119,6 +127,10 @@ pub(crate) enum Reason {
     StoreUnavailable,
     /// The server stops or restarts.
     ServerStopping,
+    /// There is no such method.
+    MethodUnknown,
+    /// The request is compressed in a way that is not spoken here.
+    CompressionUnsupported,
     /// A fault of ours.
     Internal,
 }
@@ -126,9 +138,11 @@ pub(crate) enum Reason {
 impl Reason {
     /// All reasons, in the order of declaration.
     #[cfg(test)]
-    pub(crate) const ALL: [Reason; 34] = [
+    pub(crate) const ALL: [Reason; 38] = [
         Reason::InvalidRequest,
         Reason::InvalidMessage,
+        Reason::RequestTooLarge,
+        Reason::RequestMalformed,
         Reason::NodeUnknown,
         Reason::GatewayUnknown,
         Reason::BotUnknown,
@@ -160,6 +174,8 @@ impl Reason {
         Reason::GatewayUnavailable,
         Reason::StoreUnavailable,
         Reason::ServerStopping,
+        Reason::MethodUnknown,
+        Reason::CompressionUnsupported,
         Reason::Internal,
     ];
 
@@ -177,6 +193,8 @@ impl Reason {
         match self {
             Reason::InvalidRequest => ("INVALID_REQUEST", Kind::Invalid),
             Reason::InvalidMessage => ("INVALID_MESSAGE", Kind::Invalid),
+            Reason::RequestTooLarge => ("REQUEST_TOO_LARGE", Kind::Invalid),
+            Reason::RequestMalformed => ("REQUEST_MALFORMED", Kind::Invalid),
             Reason::NodeUnknown => ("NODE_UNKNOWN", Kind::NotFound),
             Reason::GatewayUnknown => ("GATEWAY_UNKNOWN", Kind::NotFound),
             Reason::BotUnknown => ("BOT_UNKNOWN", Kind::NotFound),
@@ -208,6 +226,8 @@ impl Reason {
             Reason::GatewayUnavailable => ("GATEWAY_UNAVAILABLE", Kind::Away),
             Reason::StoreUnavailable => ("STORE_UNAVAILABLE", Kind::Away),
             Reason::ServerStopping => ("SERVER_STOPPING", Kind::Away),
+            Reason::MethodUnknown => ("METHOD_UNKNOWN", Kind::Unsupported),
+            Reason::CompressionUnsupported => ("COMPRESSION_UNSUPPORTED", Kind::Unsupported),
             Reason::Internal => ("INTERNAL", Kind::Bug),
         }
     }
@@ -220,13 +240,21 @@ impl Error {
     /// An error with a reason and what it means here.
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
         let retry_after = matches!(reason.kind(), Kind::Busy | Kind::Away).then_some(RETRY_AFTER);
-        Error { reason, message: message.into(), resource: None, violations: Vec::new(), retry_after }
+        let message = message.into();
+        Error { reason, message, resource: None, limit_bytes: None, violations: Vec::new(), retry_after }
     }
 
     /// Says which resource it is about.
     #[must_use]
     pub(crate) fn about(mut self, resource: impl Into<String>) -> Self {
         self.resource = Some(resource.into());
+        self
+    }
+
+    /// Says which bound was crossed.
+    #[must_use]
+    pub(crate) fn limited(mut self, bytes: usize) -> Self {
+        self.limit_bytes = Some(bytes);
         self
     }
 

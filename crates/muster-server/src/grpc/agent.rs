@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
-use muster_domain::limits::MEDIA_CHUNK_BYTES;
+use futures::{StreamExt as _, TryStreamExt as _};
+use muster_domain::limits::{FRAME_BYTES_MAX, MEDIA_CHUNK_BYTES};
 use muster_proto::agent_v1::agent_service_server::AgentService;
 use muster_proto::agent_v1::{AgentFrame, FetchMediaRequest, FetchMediaResponse, ServerFrame};
 use muster_proto::convert::agent_v1::media_digest;
@@ -12,10 +12,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Answers;
+use super::{Answers, transport};
 use crate::app::error::Error;
 use crate::app::{App, media};
-use crate::session;
+use crate::session::{self, Broken};
 
 pub(super) struct Agents {
     pub(super) app: Arc<App>,
@@ -30,7 +30,11 @@ impl AgentService for Agents {
     type FetchMediaStream = Answers<FetchMediaResponse>;
 
     async fn session(&self, request: Request<Streaming<AgentFrame>>) -> Result<Response<Self::SessionStream>, Status> {
-        let (reader, session) = session::serve(Arc::clone(&self.sessions), request.into_inner());
+        let frames = request.into_inner().map_err(|status| match transport::refusal(&status, FRAME_BYTES_MAX) {
+            Some(error) => Broken::Unreadable(error.message),
+            None => Broken::Lost,
+        });
+        let (reader, session) = session::serve(Arc::clone(&self.sessions), frames);
         self.running.spawn(session);
         Ok(Response::new(ReceiverStream::new(reader)))
     }

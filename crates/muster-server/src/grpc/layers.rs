@@ -1,4 +1,5 @@
-//! What happens around every call, outermost first: an id and a span for the logs, then the limit of calls under way.
+//! What happens around every call, outermost first: an id and a span for the logs, the limit of calls under way, and reasons
+//! for what the transport refuses.
 //!
 //! Spans name the method and the request, never what is in it. The limit counts calls until their answer begins; streams
 //! that are open do not count.
@@ -18,6 +19,7 @@ use tower::layer::util::{Identity, Stack};
 use tower::{Layer, Service, ServiceBuilder};
 use tracing::Instrument as _;
 
+use super::transport::RefusalLayer;
 use crate::app::error::{Error, Reason};
 
 /// The header in which a caller may name its request, and finds the name in the answer.
@@ -27,8 +29,9 @@ const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
 /// The layers around all services.
-pub(crate) fn layers(calls_max: usize) -> Stack<LimitLayer, Stack<SpanLayer, Identity>> {
-    ServiceBuilder::new().layer(SpanLayer).layer(LimitLayer { calls: Arc::new(Semaphore::new(calls_max)) }).into_inner()
+pub(crate) fn layers(calls_max: usize) -> Stack<RefusalLayer, Stack<LimitLayer, Stack<SpanLayer, Identity>>> {
+    let limit = LimitLayer { calls: Arc::new(Semaphore::new(calls_max)) };
+    ServiceBuilder::new().layer(SpanLayer).layer(limit).layer(RefusalLayer).into_inner()
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;

@@ -275,7 +275,7 @@ fn result(answer: AppResult<Accepted>) -> wire::SendResult {
 }
 
 fn refusal(error: Error) -> wire::SendRefusal {
-    let Error { reason, message, resource: _, violations, retry_after: _ } = error;
+    let Error { reason, message, violations, .. } = error;
     let field_violations = violations
         .into_iter()
         .map(|Violation { field, description }| wire::FieldViolation { field, description })

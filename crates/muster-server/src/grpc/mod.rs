@@ -12,6 +12,7 @@ mod nodes;
 mod page;
 mod qr;
 pub(crate) mod status;
+mod transport;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use muster_domain::limits::FRAME_BYTES_MAX;
 use muster_proto::agent_v1::agent_service_server::AgentServiceServer;
 use muster_proto::convert::v1::request_id;
 use muster_proto::v1::bot_service_server::BotServiceServer;
-use muster_proto::v1::fleet_service_server::FleetServiceServer;
+use muster_proto::v1::fleet_service_server::{self, FleetServiceServer};
 use muster_proto::v1::gateway_service_server::GatewayServiceServer;
 use muster_proto::v1::inbound_service_server::InboundServiceServer;
 use muster_proto::v1::media_service_server::MediaServiceServer;
@@ -44,6 +45,14 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Bytes of one declared fleet: 100,000 bots with addresses, names and a few labels.
 const FLEET_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of one message that a method reads, by the path of the call.
+fn request_bytes_max(path: &str) -> usize {
+    match path.trim_start_matches('/').split('/').next() {
+        Some(fleet_service_server::SERVICE_NAME) => FLEET_BYTES_MAX,
+        _ => FRAME_BYTES_MAX,
+    }
+}
 
 /// All services, and the reporter of their health.
 pub(crate) async fn routes(

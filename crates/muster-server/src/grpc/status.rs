@@ -30,14 +30,17 @@ pub(crate) fn code(kind: Kind) -> Code {
         Kind::Busy => Code::ResourceExhausted,
         Kind::Away => Code::Unavailable,
         Kind::Bug => Code::Internal,
+        Kind::Unsupported => Code::Unimplemented,
     }
 }
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let Error { reason, message, resource, violations, retry_after } = error;
+        let Error { reason, message, resource, limit_bytes, violations, retry_after } = error;
         let mut details = ErrorDetails::new();
-        let metadata: HashMap<_, _> = resource.map(|name| ("resource".to_owned(), name)).into_iter().collect();
+        let resource = resource.map(|name| ("resource".to_owned(), name));
+        let limit = limit_bytes.map(|bytes| ("limit_bytes".to_owned(), bytes.to_string()));
+        let metadata: HashMap<_, _> = resource.into_iter().chain(limit).collect();
         details.set_error_info(reason.as_str(), DOMAIN, metadata);
         if !violations.is_empty() {
             details.set_bad_request(shown(violations));

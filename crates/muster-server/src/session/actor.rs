@@ -23,7 +23,6 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tonic::Status;
 use tracing::Instrument as _;
 
-use super::Context;
 use super::commands::Commands;
 use super::credit::Credit;
 use super::desired::Desired;
@@ -34,6 +33,7 @@ use super::registry::Handle;
 use super::reports::Reports;
 use super::waiting_bots::WaitingBots;
 use super::wire as convert;
+use super::{Broken, Context};
 
 /// Attempts in one claim at the most: enough to amortise a commit, few enough that its transaction stays short.
 const CLAIM_ATTEMPTS_MAX: u64 = 2_000;
@@ -47,7 +47,7 @@ pub(crate) fn serve<S>(
     frames: S,
 ) -> (mpsc::Receiver<Result<wire::ServerFrame, Status>>, impl Future<Output = ()> + Send)
 where
-    S: Stream<Item = Result<wire::AgentFrame, Status>> + Unpin + Send,
+    S: Stream<Item = Result<wire::AgentFrame, Broken>> + Unpin + Send,
 {
     let (wire, reader) = mpsc::channel(WIRE_FRAMES);
     (reader, run(context, frames, Outbox::new(wire)))
@@ -55,7 +55,7 @@ where
 
 async fn run<S>(context: Arc<Context>, mut frames: S, mut out: Outbox)
 where
-    S: Stream<Item = Result<wire::AgentFrame, Status>> + Unpin + Send,
+    S: Stream<Item = Result<wire::AgentFrame, Broken>> + Unpin + Send,
 {
     let opening = tokio::select! {
         opening = handshake::open(&context, &mut frames) => opening,
@@ -96,7 +96,7 @@ enum Event {
     Desired(muster_store::Result<DesiredState>),
     Noted(muster_store::Result<()>),
     Writable(Result<(), Gone>),
-    Frame(Option<Result<wire::AgentFrame, Status>>),
+    Frame(Option<Result<wire::AgentFrame, Broken>>),
     Tick,
 }
 
@@ -208,7 +208,7 @@ impl Actor {
 
     async fn run<S>(mut self, mut frames: S)
     where
-        S: Stream<Item = Result<wire::AgentFrame, Status>> + Unpin + Send,
+        S: Stream<Item = Result<wire::AgentFrame, Broken>> + Unpin + Send,
     {
         let end = self.work(&mut frames).await;
         self.context.sessions.remove(&self.handle);
@@ -232,7 +232,7 @@ impl Actor {
 
     async fn work<S>(&mut self, frames: &mut S) -> End
     where
-        S: Stream<Item = Result<wire::AgentFrame, Status>> + Unpin + Send,
+        S: Stream<Item = Result<wire::AgentFrame, Broken>> + Unpin + Send,
     {
         let mut tick = tokio::time::interval(self.context.stall_timeout / 4);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -289,7 +289,8 @@ impl Actor {
             Event::Writable(Ok(())) => self.out.flush(),
             Event::Writable(Err(Gone)) => return Err(End::Gone),
             Event::Frame(Some(Ok(frame))) => self.frame(frame)?,
-            Event::Frame(Some(Err(_)) | None) => return Err(End::Gone),
+            Event::Frame(Some(Err(Broken::Unreadable(why)))) => return Err(End::Close(Ending::protocol_fault(why))),
+            Event::Frame(Some(Err(Broken::Lost)) | None) => return Err(End::Gone),
             Event::Tick => self.check_signs()?,
         }
         Ok(())

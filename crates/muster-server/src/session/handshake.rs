@@ -9,11 +9,10 @@ use muster_domain::{NodeId, Violation};
 use muster_proto::agent_v1 as wire;
 use muster_proto::agent_v1::agent_frame::Body;
 use muster_store::{Held, SessionOpen, SessionOpened};
-use tonic::Status;
 
-use super::Context;
 use super::ending::Ending;
 use super::registry::Handle;
+use super::{Broken, Context};
 use crate::app::tenancy;
 
 /// The revision of the protocol that this server speaks.
@@ -59,14 +58,15 @@ struct Hello {
 /// Leads the handshake. `Err(None)` when the agent went away.
 pub(super) async fn open<S>(context: &Context, frames: &mut S) -> Result<Opening, Option<Ending>>
 where
-    S: Stream<Item = Result<wire::AgentFrame, Status>> + Unpin,
+    S: Stream<Item = Result<wire::AgentFrame, Broken>> + Unpin,
 {
     let hello = match tokio::time::timeout(HELLO_TIMEOUT, frames.next()).await {
         Ok(Some(Ok(wire::AgentFrame { seq: 1, body: Some(Body::Hello(hello)), .. }))) => check(hello)?,
         Ok(Some(Ok(_))) => {
             return Err(Some(Ending::protocol_fault("the first frame must be Hello, with the number 1")));
         }
-        Ok(Some(Err(_)) | None) => return Err(None),
+        Ok(Some(Err(Broken::Unreadable(why)))) => return Err(Some(Ending::protocol_fault(why))),
+        Ok(Some(Err(Broken::Lost)) | None) => return Err(None),
         Err(_) => {
             let message = format!("no Hello within {} s", HELLO_TIMEOUT.as_secs());
             return Err(Some(Ending::stalled(message)));

@@ -28,6 +28,14 @@ pub(crate) use actor::serve;
 pub(crate) use commands::{Command, Event, LinkProgress, RecipientStatus, Running};
 pub(crate) use registry::{CommandRefused, Sessions};
 
+/// Why no frame comes from an agent any more.
+pub(crate) enum Broken {
+    /// What came is no frame: why, for people.
+    Unreadable(String),
+    /// The stream broke.
+    Lost,
+}
+
 /// What every session needs of the server.
 pub(crate) struct Context {
     /// Where everything is remembered.

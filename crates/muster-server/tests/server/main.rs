@@ -11,5 +11,6 @@ mod handshake;
 mod messages;
 mod operations;
 mod reports;
+mod transport;
 mod watch;
 mod world;

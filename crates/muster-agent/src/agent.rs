@@ -45,7 +45,7 @@ const WINDOW_BYTES: u32 = FRAME_BYTES_MAX as u32;
 
 /// Runs the agent of a node until `shutdown` is cancelled, or until it cannot go on without somebody acting.
 ///
-/// A server that is away is waited for, as long as it takes. When `shutdown` is cancelled, the agent hands back what it has
+/// A server that is away, or that does not know the node yet, is waited for, as long as it takes. When `shutdown` is cancelled, the agent hands back what it has
 /// not started, ends what it has, and delivers its reports, within [`Config::drain_deadline`] and a few seconds; what is left
 /// stays in the journal for the next start.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AgentError> {
@@ -87,7 +87,8 @@ pub(crate) async fn run_with(
 
     let webhooks_end = CancellationToken::new();
     let webhooks = tokio::spawn(receiver.run(Arc::clone(&bots), journal.clone(), webhooks_end.clone()));
-    let resuming = tokio::spawn(resume(Arc::clone(&lanes), identity.is_at_home));
+    let undeclared = CancellationToken::new();
+    let resuming = tokio::spawn(resume(Arc::clone(&lanes), identity.is_at_home, undeclared.clone()));
 
     let sessions = Sessions {
         node: config.node,
@@ -105,6 +106,7 @@ pub(crate) async fn run_with(
         drain_deadline: config.drain_deadline,
         drain_until: OnceLock::new(),
         process_id: rand::random(),
+        undeclared,
     };
     let result = sessions.run(&shutdown).await;
 
@@ -194,8 +196,12 @@ fn read_attempt(body: &Bytes) -> Option<Attempt> {
 ///
 /// A journal that stands where it stood, in the same boot, can be no copy of another one: what it holds is this agent's. One
 /// that was moved, or that lived through a reboot, may be a copy whose original goes on elsewhere: the server has to be asked.
-async fn resume(lanes: Arc<Lanes>, is_at_home: bool) {
-    tokio::time::sleep(RESUME_GRACE).await;
+/// A server that does not know the node has given up what is held: it is left until the server says otherwise.
+async fn resume(lanes: Arc<Lanes>, is_at_home: bool, undeclared: CancellationToken) {
+    let spoken = undeclared.run_until_cancelled(tokio::time::sleep(RESUME_GRACE)).await.is_none();
+    if spoken {
+        return;
+    }
     if is_at_home {
         if lanes.phase() == Phase::Resuming {
             tracing::info!("going on with what is held without the server's word");
@@ -203,5 +209,31 @@ async fn resume(lanes: Arc<Lanes>, is_at_home: bool) {
         }
     } else if lanes.phase() == Phase::Resuming {
         tracing::warn!("the journal was moved or the machine restarted: what is held waits for the server's word");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The phase that a restarted agent is in when nothing more is waited for.
+    async fn resumed(is_at_home: bool, undeclared: bool) -> Phase {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _closer) = Journal::open(dir.path(), 0).unwrap();
+        let channel = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        let lanes = Arc::new(Lanes::new(journal, Arc::default(), Media::new(channel), Duration::from_secs(1)));
+        let token = CancellationToken::new();
+        if undeclared {
+            token.cancel();
+        }
+        resume(Arc::clone(&lanes), is_at_home, token).await;
+        lanes.phase()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_is_begun_without_a_word_only_by_the_one_who_must_hold_it() {
+        assert_eq!(resumed(true, false).await, Phase::Working);
+        assert_eq!(resumed(false, false).await, Phase::Resuming);
+        assert_eq!(resumed(true, true).await, Phase::Resuming);
     }
 }

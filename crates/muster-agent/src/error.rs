@@ -8,7 +8,7 @@ use muster_domain::NodeId;
 use crate::journal::JournalError;
 
 /// Why an agent cannot start, or cannot go on. What passes by itself (a server that is away, a gateway that is down, a full
-/// disk) is no error: the agent waits and tries again.
+/// disk) is no error, and neither is a node that is not declared yet: the agent waits and tries again.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// The journal cannot be opened.
@@ -71,8 +71,6 @@ pub enum AgentError {
 /// Why a server refuses an agent for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// The node is not declared.
-    NodeUnknown,
     /// Another agent with another journal holds a session of this node.
     DuplicateIdentity,
     /// The journal is a copy: another process went on with it.
@@ -86,7 +84,6 @@ pub enum Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Refusal::NodeUnknown => "NODE_UNKNOWN",
             Refusal::DuplicateIdentity => "DUPLICATE_IDENTITY",
             Refusal::JournalForked => "JOURNAL_FORKED",
             Refusal::ProtocolUnsupported => "PROTOCOL_UNSUPPORTED",

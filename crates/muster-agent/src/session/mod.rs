@@ -62,6 +62,9 @@ pub(crate) struct Sessions {
     pub(crate) drain_until: OnceLock<tokio::time::Instant>,
     /// Random, from the start of this process.
     pub(crate) process_id: [u8; 16],
+    /// Cancelled once the server says that the node is not declared: what is held from before is not started without its word
+    /// then.
+    pub(crate) undeclared: CancellationToken,
 }
 
 /// Why a session ended.
@@ -83,6 +86,29 @@ pub(crate) enum End {
     Stopped,
 }
 
+/// Why there is no session, as far as the agent goes on without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Obstacle {
+    Lost,
+    ServerFault,
+    JournalFull,
+    Undeclared,
+    Closed(wire::close::Reason),
+}
+
+impl Obstacle {
+    /// For people, beside what exactly happened.
+    fn told(self) -> &'static str {
+        match self {
+            Obstacle::Lost => "no session with the server: what is held goes on, reports are kept",
+            Obstacle::ServerFault => "the session was ended: the server broke the protocol or gave no sign",
+            Obstacle::JournalFull => "the session was ended: the journal has no room for what the server dispatched",
+            Obstacle::Undeclared => "the server does not know this node: waiting until it is declared",
+            Obstacle::Closed(_) => "the server ended the session",
+        }
+    }
+}
+
 /// What the halves of a session share.
 struct Shared {
     /// Highest frame that arrived.
@@ -97,35 +123,45 @@ impl Sessions {
     /// Holds sessions until the agent is told to stop, or until none can be held without somebody acting.
     pub(crate) async fn run(&self, shutdown: &CancellationToken) -> Result<(), AgentError> {
         let mut backoff = Backoff::default();
+        let mut told = None;
         loop {
             if self.journal.has_failed() {
                 return Err(AgentError::JournalFailed);
             }
             let began = Instant::now();
-            let end = self.hold(shutdown).await;
+            let opening = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                opened = self.open() => opened,
+            };
+            let end = match opening {
+                Ok(opened) => {
+                    told = None;
+                    self.hold(opened, shutdown).await
+                }
+                Err(end) => end,
+            };
             let lasted = began.elapsed();
-            let asked = match end {
+            let (obstacle, why, asked) = match end {
                 End::Stopped => return Ok(()),
                 End::JournalFailed => return Err(AgentError::JournalFailed),
                 End::JournalBehind { committed, head } => return Err(AgentError::JournalBehind { committed, head }),
                 End::Closed(close) => self.closed(close)?,
-                End::Lost(why) => {
-                    tracing::warn!(%why, "no session with the server: what is held goes on, reports are kept");
-                    Duration::ZERO
-                }
-                End::ServerFault(why) => {
-                    tracing::warn!(%why, "the session was ended: the server broke the protocol or gave no sign");
-                    Duration::ZERO
-                }
-                End::JournalFull => {
-                    tracing::warn!("the session was ended: the journal has no room for what the server dispatched");
-                    Duration::ZERO
-                }
+                End::Lost(why) => (Obstacle::Lost, why, Duration::ZERO),
+                End::ServerFault(why) => (Obstacle::ServerFault, why, Duration::ZERO),
+                End::JournalFull => (Obstacle::JournalFull, String::new(), Duration::ZERO),
             };
+            // Once while it stays the same: a server may be away for days.
+            if told.replace(obstacle) == Some(obstacle) {
+                tracing::debug!(?obstacle, %why, "still no session with the server");
+            } else {
+                tracing::warn!(node = %self.node, ?obstacle, %why, "{}", obstacle.told());
+            }
             if shutdown.is_cancelled() {
                 return Ok(());
             }
-            let wait = backoff.next(lasted, asked, rand::random());
+            let longest = if obstacle == Obstacle::Undeclared { backoff::LONGEST_UNDECLARED } else { backoff::LONGEST };
+            let wait = backoff.next(lasted, asked, longest, rand::random());
             tracing::debug!(wait_ms = wait.as_millis(), "the next session is tried after a wait");
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -134,18 +170,22 @@ impl Sessions {
         }
     }
 
-    /// What follows from a Close: the wait that the server asks for, or the end of the agent.
-    fn closed(&self, close: wire::Close) -> Result<Duration, AgentError> {
+    /// What follows from a Close: a wait of the length that the server asks for, or the end of the agent. A node that is not
+    /// declared is waited for, although somebody has to act: operators start agents before they declare a fleet.
+    fn closed(&self, close: wire::Close) -> Result<(Obstacle, String, Duration), AgentError> {
         use wire::close::Reason;
         let reason = close.reason();
         let message = close.message;
+        let asked = Duration::from_millis(close.retry_after_ms.into());
+        if reason == Reason::NodeUnknown {
+            self.undeclared.cancel();
+            return Ok((Obstacle::Undeclared, message, asked));
+        }
         if !close.permanent {
-            tracing::warn!(reason = reason.as_str_name(), %message, "the server ended the session");
-            return Ok(Duration::from_millis(close.retry_after_ms.into()));
+            return Ok((Obstacle::Closed(reason), message, asked));
         }
         tracing::error!(reason = reason.as_str_name(), %message, "the server refuses this agent until somebody acts");
         let reason = match reason {
-            Reason::NodeUnknown => Refusal::NodeUnknown,
             Reason::DuplicateIdentity => Refusal::DuplicateIdentity,
             Reason::JournalForked => Refusal::JournalForked,
             Reason::ProtocolUnsupported => Refusal::ProtocolUnsupported,
@@ -154,17 +194,9 @@ impl Sessions {
         Err(AgentError::Refused { node: self.node.clone(), reason, message })
     }
 
-    /// One session from Hello to its end.
-    async fn hold(&self, shutdown: &CancellationToken) -> End {
-        let opening = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return End::Stopped,
-            opened = self.open() => opened,
-        };
-        let Opened { welcome, frames, inbound, credits } = match opening {
-            Ok(opened) => opened,
-            Err(end) => return end,
-        };
+    /// One session from Welcome to its end.
+    async fn hold(&self, opened: Opened, shutdown: &CancellationToken) -> End {
+        let Opened { welcome, frames, inbound, credits } = opened;
         if welcome.report_committed > self.journal.read(|state| state.acknowledged()) {
             self.journal.acknowledge(welcome.report_committed);
         }

@@ -91,7 +91,7 @@ async fn an_agent_that_was_refused_can_be_run_again_at_the_same_place() {
         let agent = super::Agent::start(config.clone());
         let mut session = server.session().await;
         assert_eq!(session.hello().await.journal_opening, opening);
-        let reason = wire::close::Reason::NodeUnknown.into();
+        let reason = wire::close::Reason::ProtocolUnsupported.into();
         let close = wire::Close { reason, permanent: true, ..wire::Close::default() };
         session.send(ServerBody::Close(close)).await;
         assert!(agent.ended().await.is_err());

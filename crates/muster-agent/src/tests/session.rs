@@ -389,6 +389,49 @@ async fn a_close_with_a_wait_is_waited_out() {
     bench.server.session().await.hello().await;
 }
 
+fn undeclared() -> ServerBody {
+    let reason = wire::close::Reason::NodeUnknown.into();
+    ServerBody::Close(wire::Close { reason, message: "declare it".into(), permanent: true, retry_after_ms: 0 })
+}
+
+#[tokio::test]
+async fn an_agent_whose_node_is_not_declared_goes_on_and_asks_until_it_is() {
+    let (mut bench, mut session) = Bench::new().await;
+    session.dispatch(0, vec![attempt(1, "a", "hang"), attempt(2, "a", "ok")]).await;
+    until("the first send", || bench.agent.gateway.sent() == [1]).await;
+    session.send(undeclared()).await;
+    drop(session);
+    for _ in 0..2 {
+        let mut refused = bench.server.session().await;
+        refused.hello().await;
+        refused.send(undeclared()).await;
+    }
+    bench.agent.gateway.release(1);
+    until("the sends", || bench.agent.gateway.sent() == [1, 2]).await;
+    let target = bench.agent.gateway.webhook.lock().unwrap().clone().unwrap();
+    let post = reqwest::Client::new().post(&target.url).header("x-secret", &target.secret).body("receipt id-1");
+    assert_eq!(post.send().await.unwrap().status().as_u16(), 200);
+    let mut session = bench.server.session().await;
+    session.hello().await;
+    session.welcome(0).await;
+    assert_eq!(kinds(&session.outcomes(2).await), [(1, Sent), (2, Sent)]);
+}
+
+#[tokio::test]
+async fn an_agent_that_waits_to_be_declared_stops_at_once_when_asked() {
+    let (mut bench, mut session) = Bench::new().await;
+    let hour = ServerBody::Close(wire::Close {
+        reason: wire::close::Reason::NodeUnknown.into(),
+        retry_after_ms: 3_600_000,
+        ..Default::default()
+    });
+    session.send(hour).await;
+    drop(session);
+    assert!(bench.server.stays_alone(Duration::from_millis(50)).await);
+    bench.agent.shutdown.cancel();
+    bench.agent.ended().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_server_that_knows_more_than_the_journal_ends_the_agent() {
     let (mut bench, session) = Bench::new().await;

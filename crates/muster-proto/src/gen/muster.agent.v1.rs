@@ -995,7 +995,7 @@ pub mod close {
         Unspecified = 0,
         /// A newer session of the same node took over.
         Superseded = 1,
-        /// The node is not declared. Declare it, or correct the agent's configuration.
+        /// The node is not declared. Declare it, or correct the agent's configuration. The agent asks again until then.
         NodeUnknown = 2,
         /// Another agent with another journal holds a live session of this node.
         DuplicateIdentity = 3,

@@ -40,7 +40,7 @@ impl Ending {
             "{name} is not declared. Declare it (`muster apply` with a fleet that has it), or correct the node in the agent's \
              configuration"
         );
-        Ending::permanent(Reason::NodeUnknown, message)
+        Ending { retry_after: RETRY_SOON, ..Ending::permanent(Reason::NodeUnknown, message) }
     }
 
     pub(super) fn duplicate_identity(node: &NodeId) -> Self {
@@ -147,6 +147,6 @@ mod tests {
         assert_eq!(close(StoreError::Fenced), (Reason::Superseded, false, 5_000));
         assert_eq!(close(StoreError::Closed), (Reason::ServerStopping, false, 1_000));
         assert_eq!(close(StoreError::ReportGap { expected: 2, got: 9 }), (Reason::ProtocolFault, false, 1_000));
-        assert_eq!(close(StoreError::NotFound("nodes/n".into())), (Reason::NodeUnknown, true, 5_000));
+        assert_eq!(close(StoreError::NotFound("nodes/n".into())), (Reason::NodeUnknown, true, 1_000));
     }
 }

@@ -1,21 +1,14 @@
 //! `muster agent`
 
-use std::time::Duration;
-
 use anyhow::Context;
 use clap::Args;
-use muster_agent::{AgentError, Config, Refusal};
 use muster_client::Done;
-use tokio_util::sync::CancellationToken;
 
 use super::announce;
 use crate::args::RoleArgs;
 use crate::config::agent::{AgentFile, AgentFlags};
 use crate::failure::Failure;
 use crate::shutdown;
-
-/// How often an agent whose node is not declared asks again.
-const DECLARATION_POLL: Duration = Duration::from_secs(3);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,22 +40,6 @@ pub(crate) async fn run(args: AgentArgs) -> Result<Done, Failure> {
     let shutdown = shutdown::token(args.role.exit_with_parent).context("listen to signals")?;
     let told = format!("node {}, server {}, journal {}", config.node, config.server, config.journal.display());
     announce(&args.role, "agent", &told, Vec::new())?;
-    until_declared(config, shutdown).await.map_err(anyhow::Error::new)?;
+    muster_agent::run(config, shutdown).await.map_err(anyhow::Error::new)?;
     Ok(Done::All)
-}
-
-/// Runs the agent, and waits where its node is not declared yet: operators start agents before they declare a fleet.
-async fn until_declared(config: Config, shutdown: CancellationToken) -> Result<(), AgentError> {
-    loop {
-        match muster_agent::run(config.clone(), shutdown.clone()).await {
-            Err(AgentError::Refused { reason: Refusal::NodeUnknown, node, .. }) => {
-                tracing::warn!(%node, "the node is not declared; the agent waits until `muster apply` declares it");
-            }
-            ended => return ended,
-        }
-        tokio::select! {
-            () = tokio::time::sleep(DECLARATION_POLL) => {}
-            () = shutdown.cancelled() => return Ok(()),
-        }
-    }
 }

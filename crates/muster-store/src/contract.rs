@@ -383,6 +383,8 @@ pub struct SessionOpened {
     pub drop: Vec<AttemptRef>,
     /// Held attempts that a client wants to take back: the agent is asked to cancel them.
     pub cancel: Vec<AttemptRef>,
+    /// How many held attempts go on in the session, by bot: they take up places in the lanes.
+    pub held: Vec<(BotId, u32)>,
     /// Attempts that were believed dispatched and had never arrived: they wait again.
     pub returned: u64,
     /// Attempts of a lost journal: they are uncertain now.

@@ -183,6 +183,7 @@ impl Actor {
         }
         let mut credit = Credit::default();
         credit.grant(&granted);
+        opened.held.into_iter().for_each(|(bot, attempts)| credit.holds(bot, attempts));
         let mut bots = WaitingBots::default();
         opened.bots_waiting.into_iter().for_each(|bot| bots.add(bot));
         Actor {

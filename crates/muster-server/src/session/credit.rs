@@ -54,7 +54,12 @@ impl Credit {
         }
     }
 
-    /// Enters attempts of a bot that ended. Those of an earlier session are unknown here and free nothing.
+    /// Enters attempts of a bot that the agent holds from an earlier session. Its grants leave room for them already.
+    pub(super) fn holds(&mut self, bot: BotId, attempts: u32) {
+        *self.held.entry(bot).or_default() += attempts;
+    }
+
+    /// Enters attempts of a bot that ended.
     pub(super) fn finished(&mut self, bot: &BotId, attempts: u32) {
         if let Some(held) = self.held.get_mut(bot) {
             *held = held.saturating_sub(attempts);
@@ -73,6 +78,16 @@ mod tests {
 
     fn bot(i: usize) -> BotId {
         BotId::new(&format!("b{i}")).unwrap()
+    }
+
+    #[test]
+    fn what_is_held_from_before_takes_up_the_window_and_no_grant() {
+        let mut credit = Credit::default();
+        credit.grant(&wire::Credit { attempts_total: 10, bytes_total: 100, per_bot: 4 });
+        credit.holds(bot(0), 3);
+        assert_eq!((credit.attempts(), credit.window(&bot(0)), credit.window(&bot(1))), (10, 1, 4));
+        credit.finished(&bot(0), 2);
+        assert_eq!(credit.window(&bot(0)), 3);
     }
 
     #[test]

@@ -93,6 +93,26 @@ async fn a_bot_has_no_more_attempts_at_the_agent_than_its_window() {
 }
 
 #[tokio::test]
+async fn what_an_agent_holds_from_before_takes_up_its_window() {
+    let world = World::with_bots(&["a"]).await;
+    let windowed = wire::Credit { attempts_total: 100, bytes_total: 1 << 20, per_bot: 2 };
+    let mut agent = Agent::open_with(&world, wire::Hello { credit: Some(windowed), ..hello() }).await;
+    agent.report_connected(&["a"]).await;
+    for i in 0..5 {
+        world.send_text("a", &format!("r{i}"), "x").await;
+    }
+    let first = agent.attempts(2).await;
+    agent.gone();
+    let held = first.iter().map(|attempt| wire::HeldAttempt { attempt: attempt.r#ref, started: false }).collect();
+    let again = wire::Hello { credit: Some(windowed), report_head: 1, held, ..hello() };
+    let mut agent = Agent::open_with(&world, again).await;
+    agent.quiet().await;
+    agent.report_only(vec![sent(&first[0], "N0")]).await;
+    agent.attempts(1).await;
+    agent.quiet().await;
+}
+
+#[tokio::test]
 async fn dispatch_frames_are_as_small_as_the_agent_asks() {
     let world = World::with_bots(&["a"]).await;
     for i in 0..12 {

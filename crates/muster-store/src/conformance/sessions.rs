@@ -138,6 +138,7 @@ pub async fn held_attempts_go_on(fixture: Fixture) {
     let open = SessionOpen { report_head: 2, held: vec![held(attempt)], ..fixture.opening() };
     let opened = fixture.store.session_open(open.clone()).await.unwrap();
     assert_eq!((opened.returned, opened.drop.len(), opened.cancel.len()), (0, 0, 0));
+    assert_eq!(opened.held, [(super::fixture::bot("a"), 1)]);
     assert_eq!(fixture.claim_ids(&opened.session).await, []);
     let records = fixture.store.message_attempts(&fixture.tenant, attempt.message_id).await.unwrap();
     assert!(
@@ -163,6 +164,7 @@ pub async fn attempts_that_went_on_without_the_agent_are_dropped(fixture: Fixtur
     let open = SessionOpen { report_head: 4, held: all, ..fixture.opening() };
     let opened = fixture.store.session_open(open).await.unwrap();
     assert_eq!(opened.drop, [attempts[0], attempts[1], never]);
+    assert_eq!(opened.held, [(super::fixture::bot("a"), 2)]);
     assert_eq!(opened.returned, 0);
 }
 

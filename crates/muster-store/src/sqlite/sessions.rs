@@ -1,5 +1,7 @@
 //! Sessions of agents: who may write for a node, and what becomes of the attempts of earlier sessions.
 
+use std::collections::BTreeMap;
+
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::message::MessageState;
 use muster_domain::{BotId, Epoch};
@@ -54,7 +56,7 @@ pub(super) async fn open(txn: &mut Txn, tenant_key: i64, open: SessionOpen) -> R
     let lost = !same_journal && known.journal_id.is_some();
     let uncertain =
         if lost { settle_lost(txn, fence, "the agent's journal was lost while it held the message").await? } else { 0 };
-    let (drop, cancel) = adopt(txn, fence, &open.held).await?;
+    let Adopted { drop, cancel, held } = adopt(txn, fence, &open.held).await?;
     let mut returned = 0;
     if settle_after == 0 {
         returned = settle_unreceived(txn, fence).await?;
@@ -64,6 +66,7 @@ pub(super) async fn open(txn: &mut Txn, tenant_key: i64, open: SessionOpen) -> R
         report_committed: report_committed as u64,
         drop,
         cancel,
+        held,
         returned,
         uncertain,
         bots_waiting: bots_waiting(txn, fence.node_key).await?,
@@ -99,11 +102,19 @@ async fn known(txn: &mut Txn, tenant_key: i64, open: &SessionOpen) -> Result<Kno
     })
 }
 
+/// What becomes of the attempts that an agent holds. The fields are those of [`SessionOpened`].
+struct Adopted {
+    drop: Vec<AttemptRef>,
+    cancel: Vec<AttemptRef>,
+    held: Vec<(BotId, u32)>,
+}
+
 /// Takes what the agent holds into the new session, and says what of it is no longer the agent's and what is to be cancelled.
-async fn adopt(txn: &mut Txn, fence: Fence, held: &[Held]) -> Result<(Vec<AttemptRef>, Vec<AttemptRef>)> {
+async fn adopt(txn: &mut Txn, fence: Fence, held: &[Held]) -> Result<Adopted> {
     let ids: Vec<i64> = held.iter().map(|held| held.attempt.message_id.raw()).collect();
     let facts = settle::facts(txn, &ids).await?;
     let (mut kept, mut drop, mut cancel) = (Vec::new(), Vec::new(), Vec::new());
+    let mut of_bots: BTreeMap<i64, u32> = BTreeMap::new();
     for held in held {
         let attempt = held.attempt;
         let ours = facts.get(&attempt.message_id.raw()).filter(|facts| {
@@ -114,6 +125,7 @@ async fn adopt(txn: &mut Txn, fence: Fence, held: &[Held]) -> Result<(Vec<Attemp
         match ours {
             Some(facts) => {
                 kept.push(facts.message_id);
+                *of_bots.entry(facts.bot_key).or_default() += 1;
                 if facts.cancel_requested {
                     cancel.push(attempt);
                 }
@@ -131,7 +143,9 @@ async fn adopt(txn: &mut Txn, fence: Fence, held: &[Held]) -> Result<(Vec<Attemp
         |query| query.bind(fence.node_key).bind(fence.epoch),
     )
     .await?;
-    Ok((drop, cancel))
+    let held =
+        of_bots.into_iter().map(|(key, count)| Ok((txn.directory.bot_id(key)?, count))).collect::<Result<_>>()?;
+    Ok(Adopted { drop, cancel, held })
 }
 
 /// Attempts of earlier sessions that the agent neither holds nor reported: it never received them, so they wait again.

@@ -33,7 +33,7 @@ pub async fn a_fenced_session_changes_nothing(fixture: Fixture) {
     let old = fixture.open_connected().await;
     let attempt = fixture.dispatched(&old).await;
     let waiting = fixture.accept(vec![text("b", "+5511900000002", "waits")]).await[0];
-    let opened = SessionOpen { held: vec![held(attempt)], ..fixture.opening() };
+    let opened = SessionOpen { report_head: 2, held: vec![held(attempt)], ..fixture.opening() };
     let new = fixture.store.session_open(opened).await.unwrap().session;
     let head = fixture.store.changes_head(&fixture.tenant).await.unwrap();
     let shown = fixture.store.node_get(&fixture.tenant, &node()).await.unwrap();
@@ -86,8 +86,20 @@ pub async fn a_journal_opened_by_two_processes_is_a_fork(fixture: Fixture) {
     assert!(matches!(fixture.store.session_open(copy).await, Err(StoreError::JournalForked(_))));
     fixture.report(&session, 1, vec![connected("a")]).await;
     // The process itself may come again.
-    let again = SessionOpen { process_id: PROCESS, ..fixture.opening() };
+    let again = SessionOpen { process_id: PROCESS, report_head: 1, ..fixture.opening() };
     assert!(fixture.store.session_open(again).await.is_ok());
+}
+
+/// A journal that ends before what was taken of it is an old state of itself, however often it was opened: refused, and the
+/// session stays.
+pub async fn a_journal_that_ends_before_what_was_taken_is_a_fork(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let older = SessionOpen { journal_opening: 9, process_id: [9; 16], report_head: 1, ..fixture.opening() };
+    assert!(matches!(fixture.store.session_open(older).await, Err(StoreError::JournalForked(_))));
+    fixture.report(&session, 3, vec![connected("a")]).await;
+    // Another journal begins anew.
+    let fresh = SessionOpen { journal_id: [1; 16], ..fixture.opening() };
+    assert_eq!(fixture.store.session_open(fresh).await.unwrap().report_committed, 0);
 }
 
 /// The next opening of a journal by another process is a restart: it takes over, and goes on behind the reports taken.

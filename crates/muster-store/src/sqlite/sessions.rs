@@ -77,7 +77,8 @@ pub(super) async fn open(txn: &mut Txn, tenant_key: i64, open: SessionOpen) -> R
 /// The journal went on in another process: this one has a copy, or an old state of it.
 fn is_forked(known: &Known, open: &SessionOpen) -> bool {
     let other_process = known.process_id.as_deref() != Some(&open.process_id[..]);
-    open.journal_opening < known.journal_opening || (open.journal_opening == known.journal_opening && other_process)
+    let is_older = open.journal_opening < known.journal_opening || (open.report_head as i64) < known.report_committed;
+    is_older || (open.journal_opening == known.journal_opening && other_process)
 }
 
 async fn known(txn: &mut Txn, tenant_key: i64, open: &SessionOpen) -> Result<Known> {

@@ -257,8 +257,8 @@ pub enum FleetWrite {
     PutGateway(GatewaySpec, Expect),
     /// Declares or changes a bot. A retired bot's id is not used again.
     PutBot(BotSpec, Expect),
-    /// Sets or ends a bot's hold.
-    SetHold(BotId, Option<Hold>, Note),
+    /// Sets or ends a bot's hold. The hold itself says why, and who asked for it.
+    SetHold(BotId, Option<Hold>),
     /// Moves a bot to another stage. Into RETIRED fails what waits for it.
     SetStage(BotId, Stage, Note),
     /// Removes a node; [`StoreError::InUse`] while a gateway is on it.
@@ -280,7 +280,7 @@ pub enum Expect {
     Generation(u64),
 }
 
-/// Why a stage or a hold changed: kept with the change.
+/// Why a stage changed: kept with the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// The rule or call that changed it.

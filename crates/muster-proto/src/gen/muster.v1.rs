@@ -739,6 +739,7 @@ pub struct HoldBotResponse {
 pub struct ResumeBotRequest {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+    /// Who asks for it. A hold that is over leaves no record, and neither does this.
     #[prost(string, tag = "2")]
     pub author: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]

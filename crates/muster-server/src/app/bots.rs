@@ -108,24 +108,23 @@ pub(crate) async fn hold(
         return Err(violations.into());
     }
     refuse_retired(&get(app, tenant, id).await?)?;
-    let note = Note { rule: "HOLD".to_owned(), author: hold.author.clone(), facts: hold.reason.clone() };
     let until = hold.until;
-    let held = write(app, tenant, id, FleetWrite::SetHold(id.clone(), Some(hold), note), request).await?;
+    let held = write(app, tenant, id, FleetWrite::SetHold(id.clone(), Some(hold)), request).await?;
     if let Some(until) = until {
         app.holds.by(until);
     }
     Ok(held)
 }
 
-/// Ends a hold.
+/// Ends a hold. Who ends it is checked and not kept: a hold that is over leaves no record.
 pub(crate) async fn resume(
     app: &App,
     tenant: &TenantId,
     id: &BotId,
-    author: String,
+    author: &str,
     request: Option<RequestKey>,
 ) -> Result<Counted> {
-    if let Some(violation) = check_author(&author) {
+    if let Some(violation) = check_author(author) {
         return Err(violation.into());
     }
     let present = get(app, tenant, id).await?;
@@ -133,8 +132,7 @@ pub(crate) async fn resume(
     if present.hold.is_none() && request.is_none() {
         return get_counted(app, tenant, id).await;
     }
-    let note = Note { rule: "RESUME".to_owned(), author, facts: String::new() };
-    write(app, tenant, id, FleetWrite::SetHold(id.clone(), None, note), request).await
+    write(app, tenant, id, FleetWrite::SetHold(id.clone(), None), request).await
 }
 
 /// Takes a bot out of service for good. One that is retired stays so.

@@ -88,7 +88,7 @@ impl BotService for Bots {
         let request = request.into_inner();
         let key = request_key(&request.request_id, || fingerprint::of("ResumeBot", &request)).map_err(Error::from)?;
         let id = name(&request.name)?;
-        let counted = bots::resume(&self.0, &tenancy::of_caller(), &id, request.author, key).await?;
+        let counted = bots::resume(&self.0, &tenancy::of_caller(), &id, &request.author, key).await?;
         Ok(Response::new(ResumeBotResponse { bot: Some(write(&counted)) }))
     }
 

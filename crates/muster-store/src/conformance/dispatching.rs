@@ -146,9 +146,9 @@ pub async fn bots_that_cannot_send_are_left_alone(fixture: Fixture) {
     let session = fixture.open_connected().await;
     let id = fixture.accept(vec![text("a", "+5511900000001", "hello")]).await[0];
     let hold = Hold { reason: "check".into(), author: "me".into(), since: Timestamp::now(), until: None };
-    fixture.write(vec![FleetWrite::SetHold(bot("a"), Some(hold), note())]).await.unwrap();
+    fixture.write(vec![FleetWrite::SetHold(bot("a"), Some(hold))]).await.unwrap();
     assert_eq!(fixture.claim_ids(&session).await, []);
-    fixture.write(vec![FleetWrite::SetHold(bot("a"), None, note())]).await.unwrap();
+    fixture.write(vec![FleetWrite::SetHold(bot("a"), None)]).await.unwrap();
     for stage in [Stage::Cooling, Stage::Restricted] {
         fixture.write(vec![FleetWrite::SetStage(bot("a"), stage, note())]).await.unwrap();
         assert_eq!(fixture.claim_ids(&session).await, [], "{stage}");

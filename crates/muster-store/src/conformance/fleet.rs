@@ -173,7 +173,7 @@ pub async fn desired_states_are_differences(fixture: Fixture) {
     assert_eq!((same.version, same.base_version), (complete.version, complete.version));
     assert_eq!((same.gateways.len(), same.bots.len(), same.removed_bots.len()), (0, 0, 0));
     let hold = Hold { reason: "check".into(), author: "me".into(), since: Timestamp::now(), until: None };
-    fixture.write(vec![FleetWrite::SetHold(bot("a"), Some(hold), note())]).await.unwrap();
+    fixture.write(vec![FleetWrite::SetHold(bot("a"), Some(hold))]).await.unwrap();
     let delta = fixture.store.desired_state(&session, complete.version).await.unwrap();
     assert!(delta.version > complete.version && delta.gateways.is_empty());
     assert!(matches!(&delta.bots[..], [held] if held.id == bot("a") && !held.may_send && held.connect));
@@ -209,7 +209,7 @@ pub async fn lists_page_and_filter(fixture: Fixture) {
         BotSpec { labels: BTreeMap::from([("team.x".to_owned(), "sales".to_owned())]), ..bot_spec("c", "og") };
     let hold = Hold { reason: "check".into(), author: "me".into(), since: Timestamp::now(), until: None };
     fixture.write(vec![FleetWrite::PutBot(labelled, Expect::Absent)]).await.unwrap();
-    fixture.write(vec![FleetWrite::SetHold(bot("b"), Some(hold), note())]).await.unwrap();
+    fixture.write(vec![FleetWrite::SetHold(bot("b"), Some(hold))]).await.unwrap();
     let list = async |filter: BotFilter, after: Option<&str>, limit| {
         let after = after.map(bot);
         let rows = fixture.store.bot_list(&fixture.tenant, &filter, after.as_ref(), limit).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster_domain::Timestamp;
 use muster_domain::bot::Hold;
 
-use super::fixture::{Fixture, PATIENCE, bot, node, note, text};
+use super::fixture::{Fixture, PATIENCE, bot, node, text};
 use crate::{FleetWrite, WakeResult};
 
 const SOON: Duration = Duration::from_millis(30);
@@ -96,8 +96,8 @@ pub async fn holds_end_by_themselves(fixture: Fixture) {
     let hold = |until| Some(Hold { reason: "check".into(), author: "me".into(), since: Timestamp::now(), until });
     assert_eq!(fixture.store.holds_end().await.unwrap().next, None);
     let until = Timestamp::now() + SOON;
-    fixture.write(vec![FleetWrite::SetHold(bot("a"), hold(Some(until)), note())]).await.unwrap();
-    fixture.write(vec![FleetWrite::SetHold(bot("b"), hold(None), note())]).await.unwrap();
+    fixture.write(vec![FleetWrite::SetHold(bot("a"), hold(Some(until)))]).await.unwrap();
+    fixture.write(vec![FleetWrite::SetHold(bot("b"), hold(None))]).await.unwrap();
     let ids = fixture.accept(vec![text("a", "+5511900000001", "a"), text("b", "+5511900000001", "b")]).await;
     let before = fixture.store.desired_state(&session, 0).await.unwrap();
     let deadline = tokio::time::Instant::now() + PATIENCE;

@@ -35,7 +35,7 @@ pub(super) async fn write(
             FleetWrite::PutNode(spec, expect) => put_node(txn, tenant_key, spec, expect).await?,
             FleetWrite::PutGateway(spec, expect) => put_gateway(txn, tenant_key, spec, expect).await?,
             FleetWrite::PutBot(spec, expect) => put_bot(txn, tenant_key, spec, expect).await?,
-            FleetWrite::SetHold(id, hold, note) => set_hold(txn, tenant_key, &id, hold, note).await?,
+            FleetWrite::SetHold(id, hold) => set_hold(txn, tenant_key, &id, hold).await?,
             FleetWrite::SetStage(id, stage, note) => set_stage(txn, tenant_key, &id, stage, note).await?,
             FleetWrite::DeleteNode(id, expect) => delete_node(txn, tenant_key, &id, expect).await?,
             FleetWrite::DeleteGateway(id, expect) => delete_gateway(txn, tenant_key, &id, expect).await?,
@@ -320,7 +320,7 @@ async fn check_address(
     }
 }
 
-async fn set_hold(txn: &mut Txn, tenant_key: i64, id: &BotId, hold: Option<Hold>, _note: Note) -> Result<()> {
+async fn set_hold(txn: &mut Txn, tenant_key: i64, id: &BotId, hold: Option<Hold>) -> Result<()> {
     let entry = bots::entry(txn, tenant_key, id).await?.ok_or_else(|| StoreError::NotFound(id.resource_name()))?;
     let version = desired::bump(txn, entry.node_key).await?;
     sqlx::query(

@@ -1,6 +1,7 @@
 //! An agent from its start to its end.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,9 +21,9 @@ use crate::command::Commands;
 use crate::config::Config;
 use crate::desired::{Desired, DesiredParts, OpenAdapter};
 use crate::error::AgentError;
-use crate::journal::Journal;
 use crate::journal::record::Record;
 use crate::journal::state::Held;
+use crate::journal::{Closer, Journal};
 use crate::lane::{Item, Lanes, Phase};
 use crate::media::Media;
 use crate::report;
@@ -43,21 +44,24 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that may be under way to this agent before it has read them: a full frame, so that none waits for a window.
 const WINDOW_BYTES: u32 = FRAME_BYTES_MAX as u32;
 
-/// Runs the agent of a node until `shutdown` is cancelled, or until it cannot go on without somebody acting.
-///
-/// A server that is away, or that does not know the node yet, is waited for, as long as it takes. When `shutdown` is cancelled, the agent hands back what it has
-/// not started, ends what it has, and delivers its reports, within [`Config::drain_deadline`] and a few seconds; what is left
-/// stays in the journal for the next start.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AgentError> {
-    run_with(config, shutdown, Box::new(muster_gateway::open)).await
+/// An agent that has its journal and listens for webhooks. Nothing is sent, and no webhook answered, before [`Agent::run`].
+pub struct Agent {
+    config: Config,
+    channel: Channel,
+    journal: Journal,
+    closer: Closer,
+    receiver: Receiver,
+    open: Box<OpenAdapter>,
 }
 
-/// [`run`] with other adapters than the built-in ones.
-pub(crate) async fn run_with(
-    config: Config,
-    shutdown: CancellationToken,
-    open: Box<OpenAdapter>,
-) -> Result<(), AgentError> {
+/// Starts the agent of a node: everything that can keep it from working on its own is found out here. The server is not asked;
+/// it may be away for as long as it likes.
+pub async fn start(config: Config) -> Result<Agent, AgentError> {
+    start_with(config, Box::new(muster_gateway::open)).await
+}
+
+/// [`start`] with other adapters than the built-in ones.
+pub(crate) async fn start_with(config: Config, open: Box<OpenAdapter>) -> Result<Agent, AgentError> {
     let channel = channel(&config)?;
     let (journal, closer) = {
         let (dir, free_bytes_min) = (config.journal.clone(), config.journal_free_bytes_min);
@@ -68,62 +72,79 @@ pub(crate) async fn run_with(
     let identity = journal.identity();
     tracing::info!(node = %config.node, opening = identity.opening, dir = %config.journal.display(), "the journal is open");
     let receiver = Receiver::listen(config.webhook_listen, config.webhook_url.clone(), &config.journal).await?;
+    Ok(Agent { config, channel, journal, closer, receiver, open })
+}
 
-    let bots = Arc::new(Bots::default());
-    let media = Media::new(channel.clone());
-    let lanes = Arc::new(Lanes::new(journal.clone(), Arc::clone(&bots), media, config.send_timeout));
-    let desired = Desired::new(DesiredParts {
-        settings: config.gateways,
-        open,
-        bots: Arc::clone(&bots),
-        lanes: Arc::clone(&lanes),
-        journal: journal.clone(),
-        webhook: receiver.address().clone(),
-        path: config.journal.join("desired.state"),
-    });
-    let applied_version = desired.applied();
-    let desired = Arc::new(tokio::sync::Mutex::new(desired));
-    recover(&journal, &lanes).await?;
-
-    let webhooks_end = CancellationToken::new();
-    let webhooks = tokio::spawn(receiver.run(Arc::clone(&bots), journal.clone(), webhooks_end.clone()));
-    let undeclared = CancellationToken::new();
-    let resuming = tokio::spawn(resume(Arc::clone(&lanes), identity.is_at_home, undeclared.clone()));
-
-    let sessions = Sessions {
-        node: config.node,
-        channel,
-        journal: journal.clone(),
-        lanes: Arc::clone(&lanes),
-        desired: Arc::clone(&desired),
-        applied_version,
-        commands: Commands::new(bots),
-        capacity: Capacity {
-            attempts: config.attempts_max.into(),
-            bytes: config.bytes_max,
-            per_bot: config.attempts_per_bot_max,
-        },
-        drain_deadline: config.drain_deadline,
-        drain_until: OnceLock::new(),
-        process_id: rand::random(),
-        undeclared,
-    };
-    let result = sessions.run(&shutdown).await;
-
-    resuming.abort();
-    lanes.enter(Phase::Stopping);
-    let deadline = *sessions.drain_until.get_or_init(|| tokio::time::Instant::now() + config.drain_deadline);
-    if tokio::time::timeout_at(deadline, lanes.idle()).await.is_err() {
-        tracing::warn!("some sends did not end in time: they are uncertain at the next start");
+impl Agent {
+    /// Where it listens for webhooks.
+    pub fn webhook_listen(&self) -> SocketAddr {
+        self.receiver.listens_at()
     }
-    desired.lock().await.stop_supervising();
-    webhooks_end.cancel();
-    webhooks.abort();
-    // The port is free when this returns: a caller may run the agent again.
-    let _ = webhooks.await;
-    let _ = tokio::task::spawn_blocking(|| closer.close()).await;
-    tracing::info!("the agent has stopped");
-    result
+
+    /// Runs until `shutdown` is cancelled, or until it cannot go on without somebody acting.
+    ///
+    /// A server that is away, or that does not know the node yet, is waited for, as long as it takes. When `shutdown` is
+    /// cancelled, the agent hands back what it has not started, ends what it has, and delivers its reports, within
+    /// [`Config::drain_deadline`] and a few seconds; what is left stays in the journal for the next start.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), AgentError> {
+        let Agent { config, channel, journal, closer, receiver, open } = self;
+        let identity = journal.identity();
+        let bots = Arc::new(Bots::default());
+        let media = Media::new(channel.clone());
+        let lanes = Arc::new(Lanes::new(journal.clone(), Arc::clone(&bots), media, config.send_timeout));
+        let desired = Desired::new(DesiredParts {
+            settings: config.gateways,
+            open,
+            bots: Arc::clone(&bots),
+            lanes: Arc::clone(&lanes),
+            journal: journal.clone(),
+            webhook: receiver.address().clone(),
+            path: config.journal.join("desired.state"),
+        });
+        let applied_version = desired.applied();
+        let desired = Arc::new(tokio::sync::Mutex::new(desired));
+        recover(&journal, &lanes).await?;
+
+        let webhooks_end = CancellationToken::new();
+        let webhooks = tokio::spawn(receiver.run(Arc::clone(&bots), journal.clone(), webhooks_end.clone()));
+        let undeclared = CancellationToken::new();
+        let resuming = tokio::spawn(resume(Arc::clone(&lanes), identity.is_at_home, undeclared.clone()));
+
+        let sessions = Sessions {
+            node: config.node,
+            channel,
+            journal: journal.clone(),
+            lanes: Arc::clone(&lanes),
+            desired: Arc::clone(&desired),
+            applied_version,
+            commands: Commands::new(bots),
+            capacity: Capacity {
+                attempts: config.attempts_max.into(),
+                bytes: config.bytes_max,
+                per_bot: config.attempts_per_bot_max,
+            },
+            drain_deadline: config.drain_deadline,
+            drain_until: OnceLock::new(),
+            process_id: rand::random(),
+            undeclared,
+        };
+        let result = sessions.run(&shutdown).await;
+
+        resuming.abort();
+        lanes.enter(Phase::Stopping);
+        let deadline = *sessions.drain_until.get_or_init(|| tokio::time::Instant::now() + config.drain_deadline);
+        if tokio::time::timeout_at(deadline, lanes.idle()).await.is_err() {
+            tracing::warn!("some sends did not end in time: they are uncertain at the next start");
+        }
+        desired.lock().await.stop_supervising();
+        webhooks_end.cancel();
+        webhooks.abort();
+        // The port is free when this returns: a caller may run the agent again.
+        let _ = webhooks.await;
+        let _ = tokio::task::spawn_blocking(|| closer.close()).await;
+        tracing::info!("the agent has stopped");
+        result
+    }
 }
 
 fn channel(config: &Config) -> Result<Channel, AgentError> {

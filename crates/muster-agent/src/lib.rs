@@ -3,7 +3,7 @@
 //! Everything that it promises is in its `journal` first. A session (`session`) carries work in and reports out; lanes
 //! (`lane`) call the gateways, one message at a time per bot; webhooks (`webhook`) bring what the networks say later; and
 //! supervisors (`supervisor`) keep the bots logged in. The agent goes on while the server is away, and starts again from
-//! its journal after a crash. Start at [`run`].
+//! its journal after a crash. Start at [`start`].
 
 mod agent;
 mod bots;
@@ -20,7 +20,7 @@ mod session;
 mod supervisor;
 mod webhook;
 
-pub use agent::run;
+pub use agent::{Agent, start};
 pub use config::{
     ATTEMPTS_MAX_DEFAULT, ATTEMPTS_PER_BOT_MAX_DEFAULT, BYTES_MAX_DEFAULT, Config, DRAIN_DEADLINE_DEFAULT,
     SEND_TIMEOUT_DEFAULT, WEBHOOK_PORT_DEFAULT,

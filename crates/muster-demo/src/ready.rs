@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// What a role tells once it serves.
+/// What a role tells once it serves: it listens, and what it needs on its own machine is there. Whether an agent has a session
+/// with the server is for the server to say, which may be away when the agent starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     /// `server`, `agent` or `sim`.

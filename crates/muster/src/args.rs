@@ -58,7 +58,10 @@ pub(crate) struct RoleArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Write where the role listens to this file, as JSON, once it is ready
+    /// Write where the role listens to this file, as JSON, once it does
+    ///
+    /// It listens, and what it needs on its own machine is there. An agent is ready before it has a session with the server:
+    /// `muster node get` tells whether it has one.
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
 

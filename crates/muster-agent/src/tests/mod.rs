@@ -70,7 +70,8 @@ impl Agent {
         let open = Box::new(move |_: GatewayKind, _: GatewaySettings| {
             Ok(Arc::clone(&opened) as Arc<dyn muster_gateway::Gateway>)
         });
-        let task = runtime.spawn(crate::agent::run_with(config, shutdown.clone(), open));
+        let token = shutdown.clone();
+        let task = runtime.spawn(async move { crate::agent::start_with(config, open).await?.run(token).await });
         Agent { gateway, shutdown, runtime: Some(runtime), task }
     }
 

@@ -56,6 +56,7 @@ impl WebhookAddress {
 /// A receiver that listens and does not answer yet.
 pub(crate) struct Receiver {
     listener: TcpListener,
+    bound: SocketAddr,
     address: WebhookAddress,
 }
 
@@ -75,7 +76,12 @@ impl Receiver {
             None => Url::parse(&format!("http://{bound}")).map_err(|error| failed(std::io::Error::other(error)))?,
         };
         tracing::info!(listen = %bound, "listening for webhooks");
-        Ok(Receiver { listener, address: WebhookAddress { base, secret: secret.into() } })
+        Ok(Receiver { listener, bound, address: WebhookAddress { base, secret: secret.into() } })
+    }
+
+    /// Where it listens.
+    pub(crate) fn listens_at(&self) -> SocketAddr {
+        self.bound
     }
 
     /// Where gateways post.

@@ -39,7 +39,9 @@ pub(crate) async fn run(args: AgentArgs) -> Result<Done, Failure> {
     let config = file.role()?;
     let shutdown = shutdown::token(args.role.exit_with_parent).context("listen to signals")?;
     let told = format!("node {}, server {}, journal {}", config.node, config.server, config.journal.display());
-    announce(&args.role, "agent", &told, Vec::new())?;
-    muster_agent::run(config, shutdown).await.map_err(anyhow::Error::new)?;
+    let agent = muster_agent::start(config).await.map_err(anyhow::Error::new)?;
+    let webhooks = format!("http://{}", agent.webhook_listen());
+    announce(&args.role, "agent", &format!("{told}, webhooks {webhooks}"), vec![("webhooks".to_owned(), webhooks)])?;
+    agent.run(shutdown).await.map_err(anyhow::Error::new)?;
     Ok(Done::All)
 }

@@ -105,6 +105,29 @@ async fn from_an_empty_server_to_a_read_receipt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_ready_once_it_listens_for_webhooks_and_not_before() {
+    let stage = Stage::start().await;
+    let sim = simulator(&stage).await;
+    stage.server.pause().unwrap();
+    let first = agent(&stage, &sim, "a").await;
+    let webhooks = first.address("webhooks").strip_prefix("http://").unwrap().to_owned();
+    std::net::TcpStream::connect(&webhooks).unwrap();
+    let journal = stage.folder.path().join("journal-other");
+    let config = sample("agent-a.toml");
+    let args = [
+        "agent",
+        "--config",
+        config.to_str().unwrap(),
+        "--journal",
+        journal.to_str().unwrap(),
+        "--webhook-listen",
+        &webhooks,
+    ];
+    let error = stage.program.start("other", args).await.unwrap_err().to_string();
+    assert!(error.contains("before it was ready") && error.contains("cannot listen for webhooks"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_role_stops_in_order_when_it_is_asked_to() {
     let mut stage = Stage::with_fleet().await;
     let mut sim = simulator(&stage).await;

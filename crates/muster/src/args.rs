@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use muster_client::ClientCommand;
 
+use crate::completions::CompletionsArgs;
 use crate::config::ConfigArgs;
 use crate::log::LogArgs;
 use crate::roles::{agent::AgentArgs, demo::DemoArgs, server::ServerArgs, sim::SimArgs};
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Print the configuration of a role
     Config(ConfigArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
     #[command(flatten)]
     Client(ClientCommand),
 }

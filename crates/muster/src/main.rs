@@ -1,6 +1,7 @@
 //! `muster`: arguments, configuration, start-up of a role, and exit codes. What a role does lies in its own crate.
 
 mod args;
+mod completions;
 mod config;
 mod failure;
 mod log;
@@ -43,6 +44,7 @@ fn run(command: Command) -> Result<Done, Failure> {
             Command::Sim(args) => roles::sim::run(args).await,
             Command::Demo(args) => roles::demo::run(args).await,
             Command::Config(args) => config::run(args),
+            Command::Completions(args) => completions::run(&args),
             Command::Client(command) => Ok(muster_client::run(command).await?),
         }
     })

@@ -198,3 +198,19 @@ async fn a_watch_outlives_its_server() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn shells_complete_every_command_and_bash_takes_the_script() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = muster(&["completions", shell]).done().out;
+        for word in ["muster", "message", "trace", "reply-to", "ready-file"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    // What bash would offer after `muster mess`.
+    let complete = "source <(\"$0\" completions bash); COMP_WORDS=(muster mess); COMP_CWORD=1; \
+                    _muster muster mess muster; echo \"${COMPREPLY[*]}\"";
+    let ran = std::process::Command::new("bash").args(["-c", complete, crate::stage::MUSTER]).output().unwrap();
+    assert_eq!(String::from_utf8(ran.stdout).unwrap().trim(), "message", "{}", String::from_utf8_lossy(&ran.stderr));
+    muster(&["completions", "tcsh"]).ended(2);
+}

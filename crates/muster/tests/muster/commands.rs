@@ -207,10 +207,10 @@ fn shells_complete_every_command_and_bash_takes_the_script() {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }
-    // What bash would offer after `muster mess`.
-    let complete = "source <(\"$0\" completions bash); COMP_WORDS=(muster mess); COMP_CWORD=1; \
-                    _muster muster mess muster; echo \"${COMPREPLY[*]}\"";
+    // What bash would offer after `muster inbo`.
+    let complete = "source <(\"$0\" completions bash); COMP_WORDS=(muster inbo); COMP_CWORD=1; \
+                    _muster muster inbo muster; echo \"${COMPREPLY[*]}\"";
     let ran = std::process::Command::new("bash").args(["-c", complete, crate::stage::MUSTER]).output().unwrap();
-    assert_eq!(String::from_utf8(ran.stdout).unwrap().trim(), "message", "{}", String::from_utf8_lossy(&ran.stderr));
+    assert_eq!(String::from_utf8(ran.stdout).unwrap().trim(), "inbound", "{}", String::from_utf8_lossy(&ran.stderr));
     muster(&["completions", "tcsh"]).ended(2);
 }

@@ -45,6 +45,11 @@ pub const VALIDITY_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 /// Shortest validity. Below a second, a busy moment would expire the message before anybody could look at it.
 pub const VALIDITY_MIN: Duration = Duration::from_secs(1);
 
+/// How long after the end of a message's validity the report of its attempt is waited for. Nothing is started after that end,
+/// and an agent that is up reports within seconds: an hour covers a restart of its host. After it the outcome is uncertain,
+/// and a report that comes later still settles it.
+pub const SILENCE_MAX: Duration = Duration::from_secs(3600);
+
 /// Furthest point in time that `not_before` or the end of the validity may name. 90 days, a quarter.
 pub const HORIZON: Duration = Duration::from_secs(90 * 24 * 3600);
 

@@ -164,8 +164,9 @@ pub trait Store: Send + Sync + 'static {
     // ---- background ------------------------------------------------------------------------------------------------
 
     /// Moves parked messages whose time has come back into their queues, and expires waiting messages whose validity ended;
-    /// at most `limit` of each. Tells whose bots have work now and when something is due next.
-    async fn wake_due(&self, limit: u32) -> Result<WakeResult>;
+    /// at most `limit` of each. An attempt that nobody reported `silence` after the end of its message's validity is believed
+    /// lost: the message is uncertain. Tells whose bots have work now and when something may be due next.
+    async fn wake_due(&self, limit: u32, silence: Duration) -> Result<WakeResult>;
 
     /// Ends holds whose time has come, and tells whose bots have work now.
     async fn holds_end(&self) -> Result<WakeResult>;
@@ -200,6 +201,14 @@ pub enum StoreError {
     /// The address belongs to another bot.
     #[error("the address of {0} belongs to {1} already")]
     AddressTaken(String, String),
+    /// What was declared once and stays as it is.
+    #[error("the {field} of {resource} stays as it is; declare another one instead")]
+    Fixed {
+        /// The resource.
+        resource: String,
+        /// Its field.
+        field: &'static str,
+    },
     /// A request id was used for another request.
     #[error("the request id was used for another request")]
     RequestIdReused,
@@ -246,6 +255,13 @@ pub enum StoreError {
     /// Anything else that the database says.
     #[error("the database failed: {0}")]
     Failed(String),
+}
+
+impl StoreError {
+    /// Messages that are not where the facts of a step say: the step and its facts come from different transactions.
+    pub(crate) fn misplaced(missing: u64, of: u64) -> Self {
+        StoreError::Failed(format!("{missing} of {of} messages were not where they should be"))
+    }
 }
 
 /// A change to the fleet.
@@ -557,6 +573,8 @@ pub struct ReportsApplied {
     pub finished: Vec<(BotId, u32)>,
     /// Bots that have work now: their connection came up, or a message waits again.
     pub wake: Vec<BotId>,
+    /// Something that is parked has become due: see [`Store::wake_due`].
+    pub something_due: bool,
 }
 
 /// What became of a message that a client sent.
@@ -649,7 +667,7 @@ pub struct MessageChange {
 pub struct WakeResult {
     /// Bots that have work now, with their nodes.
     pub wake: Vec<(TenantId, NodeId, BotId)>,
-    /// When something is due next, as a wait from now; `None` when nothing waits for a time.
+    /// When something may be due next, as a wait from now: never later than it is. `None` when nothing waits for a time.
     pub next: Option<Duration>,
 }
 

@@ -93,6 +93,8 @@ pub(crate) enum Reason {
     RequestIdReused,
     /// Something else still needs the resource.
     ResourceInUse,
+    /// What is declared cannot be changed into this; another one can be declared.
+    FieldFixed,
     /// The bot is out of service for good.
     BotRetired,
     /// The bot's address is known and cannot be changed.
@@ -138,7 +140,7 @@ pub(crate) enum Reason {
 impl Reason {
     /// All reasons, in the order of declaration.
     #[cfg(test)]
-    pub(crate) const ALL: [Reason; 38] = [
+    pub(crate) const ALL: [Reason; 39] = [
         Reason::InvalidRequest,
         Reason::InvalidMessage,
         Reason::RequestTooLarge,
@@ -157,6 +159,7 @@ impl Reason {
         Reason::IdempotencyKeyReused,
         Reason::RequestIdReused,
         Reason::ResourceInUse,
+        Reason::FieldFixed,
         Reason::BotRetired,
         Reason::AddressFixed,
         Reason::MessageFinal,
@@ -209,6 +212,7 @@ impl Reason {
             Reason::IdempotencyKeyReused => ("IDEMPOTENCY_KEY_REUSED", Kind::Exists),
             Reason::RequestIdReused => ("REQUEST_ID_REUSED", Kind::Exists),
             Reason::ResourceInUse => ("RESOURCE_IN_USE", Kind::Refused),
+            Reason::FieldFixed => ("FIELD_FIXED", Kind::Refused),
             Reason::BotRetired => ("BOT_RETIRED", Kind::Refused),
             Reason::AddressFixed => ("ADDRESS_FIXED", Kind::Refused),
             Reason::MessageFinal => ("MESSAGE_FINAL", Kind::Refused),
@@ -351,6 +355,7 @@ impl From<StoreError> for Error {
             StoreError::Stale(resource) => Error::new(Reason::GenerationStale, text).about(resource),
             StoreError::InUse { resource, user: _ } => Error::new(Reason::ResourceInUse, text).about(resource),
             StoreError::AddressTaken(bot, _) => Error::new(Reason::AddressTaken, text).about(bot),
+            StoreError::Fixed { resource, field: _ } => Error::new(Reason::FieldFixed, text).about(resource),
             StoreError::RequestIdReused => Error::new(Reason::RequestIdReused, text),
             StoreError::CursorTooOld { oldest } => {
                 let message =

@@ -330,7 +330,8 @@ pub(crate) async fn list(
 /// Takes a message back, or asks the agent that has it.
 pub(crate) async fn cancel(app: &App, tenant: &TenantId, id: MessageId) -> Result<Message> {
     match app.store.message_cancel(tenant, id).await? {
-        CancelResult::Cancelled => {}
+        // What waited behind it in its chain may have become due.
+        CancelResult::Cancelled => app.wake.now(),
         CancelResult::Requested(node, attempt) => match app.sessions.cancel(tenant, &node, attempt) {
             // The wish is durable: an agent that is away hears of it when it comes back.
             Ok(()) | Err(CommandRefused::Offline) => {}

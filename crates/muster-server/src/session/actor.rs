@@ -148,7 +148,7 @@ struct Follow {
     /// A login that changed moves a bot's stage, and with it what the agent should know.
     desired: bool,
     /// A failure is tried again at a time of its own.
-    wake: bool,
+    parked: bool,
     /// Somebody may watch for inbound messages.
     inbound: bool,
 }
@@ -158,7 +158,7 @@ impl Follow {
         let any = |is: fn(&ReportBody) -> bool| batch.reports.iter().any(|report| is(&report.body));
         Follow {
             desired: any(|body| matches!(body, ReportBody::Connection { .. })),
-            wake: any(|body| matches!(body, ReportBody::Outcome { outcome: Outcome::Failed(_), .. })),
+            parked: any(|body| matches!(body, ReportBody::Outcome { outcome: Outcome::Failed(_), .. })),
             inbound: any(|body| matches!(body, ReportBody::Inbound(_))),
         }
     }
@@ -394,16 +394,16 @@ impl Actor {
     }
 
     fn reports_applied(&mut self, applied: ReportsApplied) {
-        let ReportsApplied { committed, finished, wake } = applied;
+        let ReportsApplied { committed, finished, wake, something_due } = applied;
         self.report_committed = self.report_committed.max(committed);
         for (bot, attempts) in finished {
             self.credit.finished(&bot, attempts);
             self.bots.freed(&bot);
         }
         wake.into_iter().for_each(|bot| self.bots.add(bot));
-        let Follow { desired, wake, inbound } = std::mem::take(&mut self.follow);
+        let Follow { desired, parked, inbound } = std::mem::take(&mut self.follow);
         self.desired.stale |= desired;
-        if wake {
+        if parked || something_due {
             self.context.wake.now();
         }
         if inbound {

@@ -105,6 +105,7 @@ impl Ending {
             | StoreError::Stale(_)
             | StoreError::InUse { .. }
             | StoreError::AddressTaken(..)
+            | StoreError::Fixed { .. }
             | StoreError::RequestIdReused
             | StoreError::CursorTooOld { .. } => {
                 tracing::error!(%error, "the store failed a session");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_domain::limits::SILENCE_MAX;
 use muster_store::{Store, StoreError, WakeResult};
 
 use super::Task;
@@ -22,7 +23,7 @@ impl Task for Wake {
     const INTERVAL: Duration = Duration::from_secs(5);
 
     async fn turn(&self) -> Result<Option<Duration>, StoreError> {
-        let WakeResult { wake, next } = self.store.wake_due(BATCH).await?;
+        let WakeResult { wake, next } = self.store.wake_due(BATCH, SILENCE_MAX).await?;
         for (tenant, node, bot) in wake {
             self.sessions.wake(&tenant, &node, [bot]);
         }

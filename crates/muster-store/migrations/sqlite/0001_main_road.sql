@@ -76,6 +76,8 @@ CREATE TABLE bot (
     connection_detail TEXT NOT NULL DEFAULT '',
     connection_time   INTEGER,
     apply_error       TEXT NOT NULL DEFAULT '',
+    -- Attempts may be under way at a node that the bot has left.
+    away              INTEGER NOT NULL DEFAULT 0,
     create_time       INTEGER NOT NULL,
     update_time       INTEGER NOT NULL,
     UNIQUE (tenant_key, bot_id)
@@ -104,57 +106,31 @@ CREATE TABLE request (
     PRIMARY KEY (tenant_key, request_id)
 ) STRICT, WITHOUT ROWID;
 
--- The hot half of a message: narrow, changed at every step. The latest attempt is part of it.
+-- What a client asked for: written once, at acceptance. Where the message is in its life is told by the table that has its
+-- row: `ready` or `parked` while it waits, `flight` while an attempt is under way, `settled` when nothing is left to do.
 CREATE TABLE message (
-    message_id       INTEGER PRIMARY KEY,
-    tenant_key       INTEGER NOT NULL,
-    bot_key          INTEGER NOT NULL,
-    state            INTEGER NOT NULL,
-    priority         INTEGER NOT NULL,
-    chain            INTEGER NOT NULL,
-    expire_time      INTEGER NOT NULL,
-    not_before       INTEGER,
-    attempt_no       INTEGER NOT NULL DEFAULT 0,
-    cancel_requested INTEGER NOT NULL DEFAULT 0,
-    node_key         INTEGER,
-    -- The session that dispatched it, and the latest one whose agent said that it holds it.
-    epoch            INTEGER,
-    holder_epoch     INTEGER,
-    dispatch_time    INTEGER,
-    outcome_time     INTEGER,
-    queued_us        INTEGER,
-    gateway_us       INTEGER,
-    acknowledge_time INTEGER,
-    deliver_time     INTEGER,
-    read_time        INTEGER,
-    reason           INTEGER,
-    detail           TEXT,
-    network_id       TEXT
+    message_id   INTEGER PRIMARY KEY,
+    tenant_key   INTEGER NOT NULL,
+    bot_key      INTEGER NOT NULL,
+    priority     INTEGER NOT NULL,
+    chain        INTEGER NOT NULL,
+    expire_time  INTEGER NOT NULL,
+    not_before   INTEGER,
+    recipient    TEXT NOT NULL,
+    media_digest BLOB,
+    body         BLOB NOT NULL
 ) STRICT;
 CREATE INDEX message_by_bot ON message (bot_key, message_id);
-CREATE INDEX message_by_network ON message (bot_key, network_id) WHERE network_id IS NOT NULL;
--- State 0 waits: the index holds what can expire, and nothing else.
-CREATE INDEX message_expiry ON message (expire_time) WHERE state = 0;
--- State 1 is dispatched: bounded by the credits of the agents.
-CREATE INDEX message_dispatched ON message (node_key, message_id) WHERE state = 1;
--- Failed, expired, cancelled, uncertain: the few that people look for.
-CREATE INDEX message_troubled ON message (tenant_key, state, message_id) WHERE state >= 5;
-
--- The cold half of a message: written once.
-CREATE TABLE content (
-    message_id   INTEGER PRIMARY KEY,
-    recipient    TEXT NOT NULL,
-    body         BLOB NOT NULL,
-    media_digest BLOB
-) STRICT;
-CREATE INDEX content_by_recipient ON content (recipient, message_id);
-CREATE INDEX content_by_media ON content (media_digest) WHERE media_digest IS NOT NULL;
+CREATE INDEX message_by_recipient ON message (recipient, message_id);
+CREATE INDEX message_by_media ON message (media_digest) WHERE media_digest IS NOT NULL;
 
 -- What can leave as soon as its bot can, in the order in which it leaves. What cannot is not here.
 CREATE TABLE ready (
     bot_key    INTEGER NOT NULL,
     priority   INTEGER NOT NULL,
     message_id INTEGER NOT NULL,
+    -- Attempts so far.
+    attempt_no INTEGER NOT NULL,
     PRIMARY KEY (bot_key, priority, message_id)
 ) STRICT, WITHOUT ROWID;
 
@@ -165,16 +141,67 @@ CREATE TABLE parked (
     bot_key    INTEGER NOT NULL,
     priority   INTEGER NOT NULL,
     chain      INTEGER NOT NULL,
+    -- Attempts so far.
+    attempt_no INTEGER NOT NULL,
     reason     INTEGER NOT NULL,
     since      INTEGER NOT NULL,
     -- Later messages of the chain wait for it. A time that the client asked for blocks nobody.
     blocks     INTEGER NOT NULL,
     PRIMARY KEY (wake_time, message_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX parked_by_message ON parked (message_id);
+CREATE INDEX parked_by_bot ON parked (bot_key, message_id);
 CREATE INDEX parked_by_chain ON parked (chain, message_id) WHERE blocks = 1;
 
--- Attempts that were followed by another one, or that were told late. The latest attempt is in the message.
+-- Attempts under way: bounded by the credits of the agents.
+CREATE TABLE flight (
+    message_id       INTEGER PRIMARY KEY,
+    node_key         INTEGER NOT NULL,
+    bot_key          INTEGER NOT NULL,
+    attempt_no       INTEGER NOT NULL,
+    -- The session that dispatched it, and the latest one whose agent said that it holds it.
+    epoch            INTEGER NOT NULL,
+    holder_epoch     INTEGER NOT NULL,
+    dispatch_time    INTEGER NOT NULL,
+    cancel_requested INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX flight_by_node ON flight (node_key);
+
+-- What became of a message: its latest attempt, what brought it to an end, and what the network said later.
+CREATE TABLE settled (
+    message_id       INTEGER PRIMARY KEY,
+    tenant_key       INTEGER NOT NULL,
+    bot_key          INTEGER NOT NULL,
+    state            INTEGER NOT NULL,
+    -- The latest attempt; zero when there was none. One that is in `attempt` may leave the next columns empty.
+    attempt_no       INTEGER NOT NULL,
+    node_key         INTEGER,
+    epoch            INTEGER,
+    dispatch_time    INTEGER,
+    outcome_time     INTEGER,
+    queued_us        INTEGER,
+    gateway_us       INTEGER,
+    network_id       TEXT,
+    acknowledge_time INTEGER,
+    deliver_time     INTEGER,
+    read_time        INTEGER,
+    reason           INTEGER,
+    detail           TEXT,
+    cancel_requested INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX settled_by_network ON settled (bot_key, network_id) WHERE network_id IS NOT NULL;
+-- States 5 and above are failed, expired, cancelled, uncertain: the few that people look for.
+CREATE INDEX settled_troubled ON settled (tenant_key, state, message_id) WHERE state >= 5;
+
+-- When the validity of messages ends: a row for each run of messages that were accepted one after the other and end together.
+-- It stays when they leave earlier: it says where to look, not what is there.
+CREATE TABLE expiry (
+    due_time INTEGER NOT NULL,
+    first_id INTEGER NOT NULL,
+    last_id  INTEGER NOT NULL,
+    PRIMARY KEY (due_time, first_id)
+) STRICT, WITHOUT ROWID;
+
+-- Attempts that were followed by another one, or whose end the state of the message does not tell.
 CREATE TABLE attempt (
     message_id    INTEGER NOT NULL,
     attempt_no    INTEGER NOT NULL,
@@ -212,14 +239,12 @@ CREATE TABLE early_receipt (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX early_receipt_by_time ON early_receipt (time);
 
--- Every change of a message's state, numbered in the order of the commits.
+-- Every change of a message's state, numbered in the order of the commits: a row for each commit. See change_log.rs.
 CREATE TABLE change (
-    seq        INTEGER PRIMARY KEY,
-    tenant_key INTEGER NOT NULL,
-    message_id INTEGER NOT NULL,
-    bot_key    INTEGER NOT NULL,
-    state      INTEGER NOT NULL,
-    time       INTEGER NOT NULL
+    last_seq  INTEGER PRIMARY KEY,
+    first_seq INTEGER NOT NULL,
+    time      INTEGER NOT NULL,
+    changes   BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE bot_count (

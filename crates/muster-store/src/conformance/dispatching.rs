@@ -10,7 +10,7 @@ use muster_domain::message::{HandbackReason, NewMessage, Outcome, Priority, Rece
 use muster_domain::{MessageId, Timestamp};
 
 use super::fixture::{
-    Fixture, bot, bot_spec, claim_all, connection, gateway_spec, node_spec, note, outcome, refused, text, unknown,
+    Fixture, bot, bot_spec, claim_all, connection, gateway_spec, node_spec, note, outcome, refused, sent, text, unknown,
 };
 use crate::{Claim, Claimed, Expect, FleetWrite, ReportBody, SessionOpen, credit_bytes};
 
@@ -54,7 +54,7 @@ pub async fn what_is_due_again_is_not_overtaken(fixture: Fixture) {
     assert_eq!(claimed.attempts.iter().map(|attempt| attempt.attempt.message_id).collect::<Vec<_>>(), [other]);
     let mut order = Vec::new();
     while order.len() < 2 {
-        fixture.store.wake_due(100).await.unwrap();
+        fixture.wake_due(100).await;
         order.extend(fixture.claim(&session).await.attempts.iter().map(|attempt| attempt.attempt.message_id));
     }
     assert_eq!(order, [first, second]);
@@ -215,6 +215,38 @@ pub async fn a_refused_message_blocks_its_chain_only(fixture: Fixture) {
     // The client takes the first one back: what waited behind it is not lost.
     fixture.store.message_cancel(&fixture.tenant, attempt.message_id).await.unwrap();
     assert_eq!(fixture.state(accepted[0]).await, "WAITING");
+}
+
+/// What waits behind a message goes on as soon as that one ends, not at the time that it would have been tried again.
+pub async fn a_chain_goes_on_when_its_first_message_ends(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let block = async || {
+        let attempt = fixture.dispatched(&session).await;
+        fixture.tell(&session, vec![outcome(attempt, refused(Duration::from_secs(3_600)))]).await;
+        let behind = fixture.accept(vec![text("a", "+5511900000001", "behind")]).await[0];
+        assert_eq!(fixture.claim_ids(&session).await, []);
+        (attempt, behind)
+    };
+    let (attempt, behind) = block().await;
+    fixture.store.message_cancel(&fixture.tenant, attempt.message_id).await.unwrap();
+    assert_eq!(fixture.wake_due(100).await.wake.len(), 1);
+    assert_eq!(fixture.claim_ids(&session).await, [behind]);
+    // The agent told of a refusal, and later that it was sent after all.
+    let (attempt, behind) = block().await;
+    let applied = fixture.tell(&session, vec![outcome(attempt, sent("late"))]).await;
+    assert!(applied.something_due);
+    assert_eq!(fixture.wake_due(100).await.wake.len(), 1);
+    assert_eq!(fixture.claim_ids(&session).await, [behind]);
+    // Another one of the chain still blocks.
+    let (first, second) = block().await;
+    fixture.store.message_cancel(&fixture.tenant, second).await.unwrap();
+    let third = fixture.accept(vec![text("a", "+5511900000001", "third")]).await[0];
+    fixture.wake_due(100).await;
+    assert_eq!(fixture.claim_ids(&session).await, []);
+    assert_eq!(fixture.message(third).await.parked.unwrap().reason, WaitReason::ChainBlocked);
+    fixture.store.message_cancel(&fixture.tenant, first.message_id).await.unwrap();
+    fixture.wake_due(100).await;
+    assert_eq!(fixture.claim_ids(&session).await, [third]);
 }
 
 /// Uncertain messages are held for a decision and block nobody.

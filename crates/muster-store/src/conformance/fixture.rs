@@ -8,13 +8,14 @@ use muster_domain::bot::{BotSpec, Connection};
 use muster_domain::content::{Content, Courtesy};
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::gateway::{GatewayKind, GatewaySpec};
+use muster_domain::limits::SILENCE_MAX;
 use muster_domain::message::{Message, NewMessage, Outcome, Priority, ReceiptKind};
 use muster_domain::node::NodeSpec;
 use muster_domain::{Address, BotId, GatewayId, MessageId, NodeId, TenantId, Timestamp};
 
 use crate::{
     AcceptResult, AttemptRecord, AttemptRef, Claim, Claimed, Expect, FleetWrite, Note, Report, ReportBatch, ReportBody,
-    ReportsApplied, Result, SessionOpen, SessionOpened, SessionRef, Store,
+    ReportsApplied, Result, SessionOpen, SessionOpened, SessionRef, Store, WakeResult,
 };
 
 /// A store with the tenant `default`, the node `n`, its gateway `g`, and the bots `a` and `b`.
@@ -178,10 +179,15 @@ impl Fixture {
         let end = tokio::time::Instant::now() + PATIENCE;
         while attempts.len() < count {
             assert!(tokio::time::Instant::now() < end, "{} of {count} attempts were claimed", attempts.len());
-            self.store.wake_due(100).await.unwrap();
+            self.wake_due(100).await;
             attempts.extend(self.claim_attempts(session).await);
         }
         attempts
+    }
+
+    /// Moves on what is due. Nothing that is under way is given up.
+    pub async fn wake_due(&self, limit: u32) -> WakeResult {
+        self.store.wake_due(limit, SILENCE_MAX).await.unwrap()
     }
 
     /// A message.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use muster_domain::bot::{BotSpec, Connection, Hold, Stage};
-use muster_domain::gateway::GatewaySpec;
+use muster_domain::gate::WaitReason;
+use muster_domain::gateway::{GatewayKind, GatewaySpec};
 use muster_domain::{Address, GatewayId, Network, NodeId, TenantId, Timestamp};
 
-use super::fixture::{Fixture, bot, bot_spec, connected, gateway_spec, node, node_spec, note, text};
+use super::fixture::{Fixture, bot, bot_spec, connected, gateway_spec, node, node_spec, note, outcome, sent, text};
 use crate::{
     ApplyError, BotFilter, BotRoute, Expect, FleetWrite, ReportBody, RequestKey, SessionOpen, SessionRef, StoreError,
 };
@@ -305,6 +306,36 @@ pub async fn a_moved_bot_is_connected_by_its_new_node(fixture: Fixture) {
     fixture.write(vec![FleetWrite::PutBot(bot_spec("a", "g"), Expect::Present)]).await.unwrap();
     let back = fixture.store.desired_state(&old, at_old).await.unwrap();
     assert_eq!((back.bots.len(), back.removed_bots), (1, vec![]));
+}
+
+/// What the old node still holds goes first: until it is known what became of it, nothing of its chain leaves elsewhere.
+pub async fn a_moved_bot_overtakes_nothing(fixture: Fixture) {
+    let old = fixture.open_connected().await;
+    fixture.write(other_node()).await.unwrap();
+    let new = session_of(&fixture, "other", 2).await;
+    let first = fixture.dispatched(&old).await;
+    fixture.write(vec![FleetWrite::PutBot(bot_spec("a", "og"), Expect::Present)]).await.unwrap();
+    fixture.tell(&new, vec![connected("a")]).await;
+    let messages = vec![text("a", "+5511900000001", "behind"), text("a", "+5511900000002", "another recipient")];
+    let accepted = fixture.accept(messages).await;
+    assert_eq!(fixture.claim_ids(&new).await, accepted[1..]);
+    assert_eq!(fixture.message(accepted[0]).await.parked.unwrap().reason, WaitReason::ChainBlocked);
+    let applied = fixture.tell(&old, vec![outcome(first, sent("X"))]).await;
+    assert!(applied.something_due);
+    let woken = fixture.wake_due(100).await.wake;
+    assert_eq!(woken, [(fixture.tenant.clone(), new.node.clone(), bot("a"))]);
+    assert_eq!(fixture.claim_ids(&new).await, accepted[..1]);
+}
+
+/// A gateway stays of its kind, and a bot on its network: what waits names addresses there.
+pub async fn what_a_thing_is_stays(fixture: Fixture) {
+    let other_kind = GatewaySpec { kind: GatewayKind::Null, ..gateway_spec("g", "n") };
+    let refused = fixture.write(vec![FleetWrite::PutGateway(other_kind.clone(), Expect::Any)]).await;
+    assert!(matches!(&refused, Err(StoreError::Fixed { resource, field: "kind" }) if resource == "gateways/g"));
+    let other = GatewaySpec { id: gateway("other"), ..other_kind };
+    fixture.write(vec![FleetWrite::PutGateway(other, Expect::Absent)]).await.unwrap();
+    let moved = fixture.write(vec![FleetWrite::PutBot(bot_spec("a", "other"), Expect::Any)]).await;
+    assert!(matches!(&moved, Err(StoreError::Fixed { resource, field: "network" }) if resource == "bots/a"));
 }
 
 /// A write sees what the earlier ones of its call did.

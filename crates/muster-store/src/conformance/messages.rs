@@ -125,7 +125,7 @@ pub async fn a_waiting_message_is_cancelled(fixture: Fixture) {
         let again = fixture.store.message_cancel(&fixture.tenant, id).await.unwrap();
         assert_eq!(again, CancelResult::Final(MessageState::Cancelled));
     }
-    fixture.store.wake_due(100).await.unwrap();
+    fixture.wake_due(100).await;
     assert_eq!(fixture.claim_ids(&session).await, []);
 }
 
@@ -204,7 +204,7 @@ pub async fn what_returns_to_a_retired_bot_fails(fixture: Fixture) {
     let handed_back = Outcome::HandedBack(HandbackReason::BotUnavailable);
     let bodies = vec![outcome(back, handed_back), outcome(refusal, refused(Duration::ZERO))];
     fixture.tell(&session, bodies).await;
-    fixture.store.wake_due(100).await.unwrap();
+    fixture.wake_due(100).await;
     assert_eq!(fixture.claim_ids(&session).await, []);
     assert_eq!([fixture.state(back.message_id).await, fixture.state(refusal.message_id).await], ["FAILED", "FAILED"]);
     assert_eq!(fixture.trace(back.message_id).await, ["HANDED_BACK"]);

@@ -37,14 +37,14 @@ macro_rules! conformance_tests {
                 nothing_overtakes_an_attempt_that_may_return, priority_goes_before_acceptance, a_claim_keeps_to_each_window,
                 a_claim_keeps_to_its_attempts, a_claim_keeps_to_its_bytes, bots_that_cannot_send_are_left_alone,
                 a_claim_leaves_out_bots_of_others, a_claim_refuses_what_expired, a_refused_message_blocks_its_chain_only,
-                an_uncertain_message_blocks_nobody, a_chain_that_was_given_back_keeps_its_order;
+                a_chain_goes_on_when_its_first_message_ends, an_uncertain_message_blocks_nobody, a_chain_that_was_given_back_keeps_its_order;
             fleet:
                 what_was_declared_is_there, a_write_finds_what_it_expects, writes_of_a_call_are_all_or_nothing,
                 a_request_is_carried_out_once, what_is_in_use_is_not_removed, an_address_has_one_owner,
                 a_gateway_takes_its_bots_along, desired_states_are_differences, apply_errors_are_shown_until_the_next_state,
                 lists_page_and_filter, an_unknown_tenant_has_nothing, what_was_removed_is_gone_until_declared_again,
                 a_node_declared_again_begins_behind_its_sessions, a_moved_bot_is_connected_by_its_new_node,
-                writes_of_a_call_see_each_other;
+                writes_of_a_call_see_each_other, a_moved_bot_overtakes_nothing, what_a_thing_is_stays;
             inbound:
                 a_message_that_comes_twice_is_kept_once, a_cursor_goes_on_without_gap_or_repeat, lists_page_and_filter;
             media:
@@ -79,7 +79,8 @@ macro_rules! conformance_tests {
                 a_late_sent_beats_what_was_believed, a_late_uncertain_beats_what_was_believed,
                 wishes_to_cancel_are_repeated, attempts_belong_to_their_node, a_removed_node_leaves_uncertain_attempts;
             waking:
-                what_is_due_wakes_its_bot, the_next_wait_is_the_earliest, validity_ends, holds_end_by_themselves;
+                what_is_due_wakes_its_bot, the_next_wait_is_the_earliest, validity_ends, holds_end_by_themselves,
+                an_attempt_of_which_nobody_tells_becomes_uncertain, many_ends_of_validity_take_several_turns;
             walk:
                 a_first_walk_keeps_the_promises, a_second_walk_keeps_the_promises, a_third_walk_keeps_the_promises;
         }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use muster_domain::Timestamp;
 use muster_domain::bot::Hold;
+use muster_domain::limits::SILENCE_MAX;
+use muster_domain::message::MessageState;
 
-use super::fixture::{Fixture, PATIENCE, bot, node, text};
+use super::fixture::{Fixture, PATIENCE, bot, node, outcome, sent, text};
 use crate::{FleetWrite, WakeResult};
 
 const SOON: Duration = Duration::from_millis(30);
@@ -24,7 +26,7 @@ pub async fn what_is_due_wakes_its_bot(fixture: Fixture) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let woken = loop {
         assert!(tokio::time::Instant::now() < deadline, "nothing became due");
-        let result = fixture.store.wake_due(100).await.unwrap();
+        let result = fixture.wake_due(100).await;
         if !result.wake.is_empty() {
             break result;
         }
@@ -35,34 +37,35 @@ pub async fn what_is_due_wakes_its_bot(fixture: Fixture) {
     assert_eq!(fixture.message(ids[0]).await.parked, None);
     assert_eq!(fixture.claim_ids(&session).await, ids);
     // What woke once is not woken again.
-    assert_eq!(places(&fixture.store.wake_due(100).await.unwrap()), Vec::<&str>::new());
+    assert_eq!(places(&fixture.wake_due(100).await), Vec::<&str>::new());
 }
 
-/// The next wait is that of the earliest of all times, at once while more is due than was asked for, and none at the end.
+/// The next wait is that of the earliest of all times, or a moment longer for an end of validity; at once while more is due than was asked for, and none at the end.
 pub async fn the_next_wait_is_the_earliest(fixture: Fixture) {
-    assert_eq!(fixture.store.wake_due(100).await.unwrap().next, None);
+    assert_eq!(fixture.wake_due(100).await.next, None);
     let at = |seconds| {
         let mut message = text("a", "+5511900000001", "later");
         message.not_before = Some(Timestamp::now() + Duration::from_secs(seconds));
         message
     };
     fixture.accept(vec![at(500), at(300)]).await;
-    let wait = fixture.store.wake_due(100).await.unwrap().next.unwrap();
+    let wait = fixture.wake_due(100).await.next.unwrap();
     assert!(wait > Duration::from_secs(290) && wait <= Duration::from_secs(300), "{wait:?}");
     let mut short = text("a", "+5511900000001", "short");
     short.expire_time = Timestamp::now() + Duration::from_secs(100);
     let ids = fixture.accept(vec![short]).await;
-    let wait = fixture.store.wake_due(100).await.unwrap().next.unwrap();
-    assert!(wait > Duration::from_secs(90) && wait <= Duration::from_secs(100), "{wait:?}");
+    let wait = fixture.wake_due(100).await.next.unwrap();
+    assert!(wait > Duration::from_secs(90) && wait <= Duration::from_secs(101), "{wait:?}");
     fixture.store.message_cancel(&fixture.tenant, ids[0]).await.unwrap();
-    assert!(fixture.store.wake_due(100).await.unwrap().next.unwrap() > Duration::from_secs(200));
+    // Too early does no harm: there may be nothing left to do by then.
+    assert!(fixture.wake_due(100).await.next.unwrap() <= Duration::from_secs(300));
     let past = || {
         let mut message = text("b", "+5511900000001", "now");
         message.not_before = Some(Timestamp::now());
         message
     };
     fixture.accept(vec![past(), past()]).await;
-    assert_eq!(fixture.store.wake_due(1).await.unwrap().next, Some(Duration::ZERO));
+    assert_eq!(fixture.wake_due(1).await.next, Some(Duration::ZERO));
 }
 
 /// A waiting message expires when its validity ends, also while it waits for a later time; one under way does not.
@@ -81,13 +84,57 @@ pub async fn validity_ends(fixture: Fixture) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while fixture.state(ids[1]).await == "WAITING" {
         assert!(tokio::time::Instant::now() < deadline, "nothing expired");
-        fixture.store.wake_due(100).await.unwrap();
+        fixture.wake_due(100).await;
     }
     let states = [fixture.state(ids[0]).await, fixture.state(ids[1]).await, fixture.state(under_way).await];
     assert_eq!(states, ["EXPIRED", "EXPIRED", "DISPATCHED"]);
     assert_eq!(fixture.message(ids[1]).await.parked, None);
-    assert_eq!(fixture.store.wake_due(100).await.unwrap().next, None);
+    let next = fixture.wake_due(100).await.next.unwrap();
+    assert!(next > SILENCE_MAX - PATIENCE && next <= SILENCE_MAX + SOON, "{next:?}");
     assert_eq!(fixture.claim_ids(&session).await, []);
+}
+
+/// Nobody told what became of an attempt, and its message is long past its validity: that is uncertain, and a late report
+/// settles it.
+pub async fn an_attempt_of_which_nobody_tells_becomes_uncertain(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let mut short = text("a", "+5511900000001", "short");
+    short.expire_time = Timestamp::now() + SOON;
+    let id = fixture.accept(vec![short]).await[0];
+    let attempts = fixture.claim_attempts(&session).await;
+    assert_eq!(attempts[0].message_id, id);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while fixture.state(id).await == "DISPATCHED" {
+        assert!(tokio::time::Instant::now() < deadline, "nobody gave it up");
+        let next = fixture.store.wake_due(100, SOON).await.unwrap().next;
+        tokio::time::sleep(next.unwrap_or_default().min(SOON)).await;
+    }
+    assert_eq!((fixture.state(id).await, fixture.trace(id).await), ("UNCERTAIN", vec!["UNCERTAIN"]));
+    assert_eq!(fixture.store.wake_due(100, SOON).await.unwrap().next, None);
+    fixture.tell(&session, vec![outcome(attempts[0], sent("X"))]).await;
+    assert_eq!((fixture.state(id).await, fixture.trace(id).await), ("SENT", vec!["SENT"]));
+}
+
+/// A turn keeps to its number of messages, and the ones left over are due at once.
+pub async fn many_ends_of_validity_take_several_turns(fixture: Fixture) {
+    let messages = (0..10).map(|_| {
+        let mut message = text("a", "+5511900000001", "short");
+        message.expire_time = Timestamp::now();
+        message
+    });
+    let ids = fixture.accept(messages.collect()).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut ended = 0;
+    while ended < ids.len() {
+        assert!(tokio::time::Instant::now() < deadline, "{ended} ended");
+        let next = fixture.wake_due(3).await.next;
+        let counts = fixture.store.message_counts(&fixture.tenant, &[]).await.unwrap();
+        let expired = counts[0].get(MessageState::Expired) as usize;
+        assert!(expired - ended <= 3);
+        assert!(expired == ids.len() || next.is_some());
+        ended = expired;
+    }
+    assert_eq!(fixture.wake_due(3).await.next, None);
 }
 
 /// A hold with an end ends then and wakes its bot; one without an end stays.

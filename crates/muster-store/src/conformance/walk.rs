@@ -103,7 +103,7 @@ impl Walk {
             11 => self.receipt().await,
             12 => self.cancel().await,
             13 => {
-                self.fixture.store.wake_due(self.dice.below(20) as u32 + 1).await.unwrap();
+                self.fixture.wake_due(self.dice.below(20) as u32 + 1).await;
             }
             14 => self.reconnect().await,
             _ => {
@@ -275,7 +275,7 @@ impl Walk {
         self.fixture.tell(&self.session, vec![connected("a"), connected("b")]).await;
         while self.told.values().any(|state| !state.is_final()) {
             assert!(tokio::time::Instant::now() < end, "{}: not all messages ended", self.place);
-            self.fixture.store.wake_due(1_000).await.unwrap();
+            self.fixture.wake_due(1_000).await;
             self.claim(false).await;
             let bodies = std::mem::take(&mut self.open);
             let bodies = bodies.into_iter().map(|attempt| outcome(attempt, sent(&network_id(attempt)))).collect();

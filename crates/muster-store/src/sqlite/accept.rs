@@ -10,7 +10,7 @@ use sqlx::Row as _;
 
 use super::code::Code as _;
 use super::writer::Txn;
-use super::{body, bulk, micros};
+use super::{body, bulk, expiry, micros, queues};
 use crate::{AcceptResult, Result, chain_of};
 
 /// A message on its way into the tables.
@@ -139,43 +139,33 @@ async fn insert(txn: &mut Txn, rows: &[Row], keys: &[KeyRow]) -> Result<()> {
     .await?;
     bulk::insert(
         connection,
-        "INSERT INTO message (message_id, tenant_key, bot_key, state, priority, chain, expire_time, not_before) VALUES",
-        8,
+        "INSERT INTO message (message_id, tenant_key, bot_key, priority, chain, expire_time, not_before, recipient, media_digest, body) VALUES",
+        10,
         rows,
         |query, row| {
-            let query =
-                query.bind(row.message_id).bind(row.tenant_key).bind(row.bot_key).bind(MessageState::Waiting.code());
-            query.bind(row.priority).bind(row.chain).bind(row.expire_time).bind(row.not_before)
+            let query = query.bind(row.message_id).bind(row.tenant_key).bind(row.bot_key).bind(row.priority);
+            let query = query.bind(row.chain).bind(row.expire_time).bind(row.not_before).bind(row.recipient.clone());
+            query.bind(row.media_digest.clone()).bind(row.body.clone())
         },
     )
     .await?;
+    let (later, mut at_once): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.not_before.is_some());
+    // In the order of the table: each bot's rows side by side.
+    at_once.sort_unstable_by_key(|row| (row.bot_key, row.priority, row.message_id));
+    queues::insert_ready(txn, &at_once, |row| (row.bot_key, row.priority, row.message_id, 0)).await?;
     bulk::insert(
-        connection,
-        "INSERT INTO content (message_id, recipient, body, media_digest) VALUES",
-        4,
-        rows,
-        |query, row| {
-            query.bind(row.message_id).bind(row.recipient.clone()).bind(row.body.clone()).bind(row.media_digest.clone())
-        },
-    )
-    .await?;
-    let (later, at_once): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.not_before.is_some());
-    bulk::insert(connection, "INSERT INTO ready (bot_key, priority, message_id) VALUES", 3, &at_once, |query, row| {
-        query.bind(row.bot_key).bind(row.priority).bind(row.message_id)
-    })
-    .await?;
-    bulk::insert(
-        connection,
-        "INSERT INTO parked (wake_time, message_id, bot_key, priority, chain, reason, since, blocks) VALUES",
-        8,
+        &mut txn.connection,
+        "INSERT INTO parked (wake_time, message_id, bot_key, priority, chain, attempt_no, reason, since, blocks) VALUES",
+        9,
         &later,
         |query, row| {
             let query =
                 query.bind(row.not_before).bind(row.message_id).bind(row.bot_key).bind(row.priority).bind(row.chain);
-            query.bind(WaitReason::NotBefore.code()).bind(now).bind(0i64)
+            query.bind(0i64).bind(WaitReason::NotBefore.code()).bind(now).bind(0i64)
         },
     )
     .await?;
+    expiry::watch(txn, rows.iter().map(|row| (row.message_id, row.expire_time))).await?;
     for row in rows {
         txn.moved(row.tenant_key, row.bot_key, row.message_id, None, MessageState::Waiting);
     }

@@ -1,4 +1,4 @@
-//! The attempts of a message, for its trace.
+//! The attempts of a message: kept for its trace, and read.
 
 use std::time::Duration;
 
@@ -11,17 +11,22 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use super::code::{AttemptEnd, Code};
 use super::directory::node_id;
 use super::error::failed;
-use super::{time, time_opt};
+use super::settle::Step;
+use super::writer::Txn;
+use super::{bulk, micros, time, time_opt};
 use crate::{AttemptRecord, Result};
 
-/// Earlier attempts, then the latest one, which is part of the message.
+/// Attempts that are kept apart, the one under way, and the one that settled the message.
 const ATTEMPTS: &str = "SELECT a.attempt_no, n.node_id, a.epoch, a.dispatch_time, a.outcome_time, a.outcome, a.reason, a.detail, \
     a.network_id, a.queued_us, a.gateway_us, NULL FROM attempt a JOIN node n USING (node_key) JOIN message m USING (message_id) \
     WHERE m.message_id = ?1 AND m.tenant_key = ?2 \
     UNION ALL \
-    SELECT m.attempt_no, n.node_id, m.epoch, m.dispatch_time, m.outcome_time, NULL, m.reason, m.detail, m.network_id, m.queued_us, \
-    m.gateway_us, m.state FROM message m JOIN node n USING (node_key) WHERE m.message_id = ?1 AND m.tenant_key = ?2 AND m.state <> 0 \
-    AND m.attempt_no > 0 AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.message_id = m.message_id AND a.attempt_no = m.attempt_no) \
+    SELECT f.attempt_no, n.node_id, f.epoch, f.dispatch_time, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1 \
+    FROM flight f JOIN node n USING (node_key) JOIN message m USING (message_id) WHERE m.message_id = ?1 AND m.tenant_key = ?2 \
+    UNION ALL \
+    SELECT s.attempt_no, n.node_id, s.epoch, s.dispatch_time, s.outcome_time, NULL, s.reason, s.detail, s.network_id, s.queued_us, \
+    s.gateway_us, s.state FROM settled s JOIN node n USING (node_key) WHERE s.message_id = ?1 AND s.tenant_key = ?2 \
+    AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.message_id = s.message_id AND a.attempt_no = s.attempt_no) \
     ORDER BY 1";
 
 pub(super) async fn list(readers: &SqlitePool, tenant_key: i64, id: MessageId) -> Result<Vec<AttemptRecord>> {
@@ -83,4 +88,49 @@ fn latest_end(state: MessageState, row: &SqliteRow) -> Option<AttemptEnd> {
         MessageState::Cancelled => Some(AttemptEnd::Cancelled),
         MessageState::Uncertain => Some(AttemptEnd::Uncertain),
     }
+}
+
+/// Keeps attempts that another one will follow, or whose end the message's state does not tell.
+pub(super) async fn keep(txn: &mut Txn, steps: &[&Step]) -> Result<()> {
+    let now = micros(txn.now);
+    bulk::insert(
+        &mut txn.connection,
+        "INSERT OR REPLACE INTO attempt (message_id, attempt_no, node_key, epoch, dispatch_time, outcome_time, outcome, reason, \
+         detail, network_id, queued_us, gateway_us) VALUES",
+        12,
+        steps,
+        |query, step| {
+            let (facts, latest) = (&step.facts, step.facts.latest.as_ref());
+            let query = query.bind(facts.message_id).bind(facts.attempt_no).bind(latest.map(|latest| latest.node_key));
+            let query = query.bind(latest.map(|latest| latest.epoch)).bind(latest.map(|latest| latest.dispatch_time));
+            let query = query.bind(now).bind(step.attempt.as_ref().map(|attempt| attempt.end.code()));
+            let query = query.bind(step.reason()).bind(step.detail()).bind(step.network_id());
+            query.bind(step.queued_us()).bind(step.gateway_us())
+        },
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Corrects kept attempts that came to something else than was believed.
+pub(super) async fn correct(txn: &mut Txn, steps: &[&Step]) -> Result<()> {
+    let now = micros(txn.now);
+    bulk::execute(
+        &mut txn.connection,
+        "UPDATE attempt SET outcome_time = v.column3, outcome = v.column4, reason = v.column5, detail = v.column6, \
+         network_id = v.column7, queued_us = v.column8, gateway_us = v.column9 FROM (VALUES",
+        9,
+        ") AS v WHERE attempt.message_id = v.column1 AND attempt.attempt_no = v.column2",
+        steps,
+        |query, step| {
+            let attempt = step.attempt.as_ref();
+            let query = query.bind(step.facts.message_id).bind(attempt.map(|attempt| attempt.attempt_no)).bind(now);
+            let query = query.bind(attempt.map(|attempt| attempt.end.code()));
+            let query = query.bind(step.reason()).bind(step.detail()).bind(step.network_id());
+            query.bind(step.queued_us()).bind(step.gateway_us())
+        },
+        |query| query,
+    )
+    .await
+    .map(|_| ())
 }

@@ -11,8 +11,9 @@ use super::code::Code as _;
 use super::desired;
 use super::directory::{Edit, Entry, bot_id, gateway_id, kind, node_id};
 use super::error::failed;
+use super::facts::{FACTS, Facts};
 use super::nodes::labels;
-use super::settle::{self, FACTS, Facts, Step};
+use super::settle::{self, Step};
 use super::writer::Txn;
 use super::{micros, time, time_opt};
 use crate::{BotFilter, Result};
@@ -209,12 +210,14 @@ pub(super) async fn stage_set(
 }
 
 async fn fail_waiting(txn: &mut Txn, bot_key: i64, failure: Failure) -> Result<()> {
-    let sql = format!("SELECT {FACTS} FROM message WHERE bot_key = ? AND state = 0");
-    let rows =
-        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(bot_key).fetch_all(&mut txn.connection).await.map_err(failed)?;
+    let sql = format!(
+        "{FACTS} m.message_id IN (SELECT message_id FROM ready WHERE bot_key = ? UNION ALL SELECT message_id FROM parked WHERE bot_key = ?)"
+    );
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(bot_key).bind(bot_key);
+    let rows = query.fetch_all(&mut txn.connection).await.map_err(failed)?;
     let steps = rows
         .iter()
         .map(|row| Ok(Step::finish(Facts::read(row)?, MessageState::Failed, None, Some(failure.clone()))))
         .collect::<Result<Vec<_>>>()?;
-    settle::apply(txn, steps, None).await
+    settle::apply(txn, steps).await
 }

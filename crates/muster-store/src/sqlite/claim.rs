@@ -11,9 +11,12 @@ use sqlx::Row as _;
 
 use super::code::Code as _;
 use super::error::failed;
-use super::settle::{self, Facts, Fence, Step};
+use super::facts::Facts;
+use super::fence::{self, Fence};
+use super::queues::{self, Parking};
+use super::settle::{self, Step};
 use super::writer::Txn;
-use super::{body, bulk, micros, time, time_opt};
+use super::{away, body, bulk, micros, time, time_opt};
 use crate::{AttemptRef, Claim, Claimed, ClaimedAttempt, Result, StoreError, credit_bytes};
 
 /// When a message is looked at again whose chain is blocked by one that is due itself, and only has to be woken.
@@ -27,22 +30,25 @@ struct ClaimBot {
     stage: Stage,
     hold: Option<Hold>,
     connection: Connection,
+    /// Attempts may be under way at a node that the bot has left.
+    away: bool,
 }
 
 /// A message that could leave, with what it takes along.
-struct Candidate {
-    facts: Facts,
+pub(super) struct Candidate {
+    pub(super) facts: Facts,
     recipient: Address,
     body: body::Body,
-    chain_until: Option<i64>,
+    /// When an earlier message of its chain is looked at again, if one has to go first.
+    pub(super) chain_until: Option<i64>,
 }
 
 /// See [`crate::Store::dispatch_claim`].
 pub(super) async fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) -> Result<Claimed> {
-    let node = node(txn, fence).await?;
-    let mut claimed = Claimed { report_committed: node.report_committed, ..Claimed::default() };
+    let told = fence::check(txn, fence).await?;
+    let mut claimed = Claimed { report_committed: told.report_committed, ..Claimed::default() };
     // Until it is known which attempts of earlier sessions arrived, a later message of a chain could overtake one of them.
-    if node.unsettled {
+    if told.settle_after > 0 {
         return Ok(claimed);
     }
     let bots = bots(txn, tenant_key, fence, &claim).await?;
@@ -62,7 +68,10 @@ pub(super) async fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: C
             claimed.more.push(bot.id);
             continue;
         }
-        let candidates = candidates(txn, bot.bot_key, wanted).await?;
+        let mut candidates = candidates(txn, tenant_key, bot.bot_key, wanted).await?;
+        if bot.away {
+            away::block(txn, fence, bot.bot_key, &mut candidates).await?;
+        }
         let mut full = candidates.len() as u32 == wanted;
         for candidate in candidates {
             let bytes = credit_bytes(&candidate.body.content, &candidate.recipient);
@@ -88,7 +97,7 @@ pub(super) async fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: C
             claimed.more.push(bot.id);
         }
     }
-    settle::apply(txn, refused, Some(fence)).await?;
+    settle::apply(txn, refused).await?;
     park(txn, &parked).await?;
     commit(txn, fence, &admitted).await?;
     claimed.attempts =
@@ -123,24 +132,6 @@ fn refuse(facts: Facts, reason: RefuseReason) -> Step {
     Step::finish(facts, to, None, failure)
 }
 
-/// What a claim needs to know of its node.
-struct Node {
-    report_committed: u64,
-    /// Attempts of earlier sessions wait for the reports that tell what became of them.
-    unsettled: bool,
-}
-
-async fn node(txn: &mut Txn, fence: Fence) -> Result<Node> {
-    let row = sqlx::query("SELECT report_committed, settle_after FROM node WHERE node_key = ? AND epoch = ?")
-        .bind(fence.node_key)
-        .bind(fence.epoch)
-        .fetch_optional(&mut txn.connection)
-        .await
-        .map_err(failed)?
-        .ok_or(StoreError::Fenced)?;
-    Ok(Node { report_committed: row.get::<i64, _>(0) as u64, unsettled: row.get::<i64, _>(1) > 0 })
-}
-
 /// The bots of the claim that are on the session's node, in the claim's order.
 async fn bots(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: &Claim) -> Result<Vec<ClaimBot>> {
     let entries = txn.directory.bots(tenant_key, claim.bots.iter().map(|(id, _)| id));
@@ -153,7 +144,7 @@ async fn bots(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: &Claim) -> Re
         .collect();
     let rows = bulk::fetch(
         &mut txn.connection,
-        "SELECT bot_key, stage, connection, hold_reason, hold_author, hold_since, hold_until, node_key FROM bot WHERE bot_key IN (VALUES",
+        "SELECT bot_key, stage, connection, hold_reason, hold_author, hold_since, hold_until, node_key, away FROM bot WHERE bot_key IN (VALUES",
         1,
         ")",
         &wanted,
@@ -164,27 +155,26 @@ async fn bots(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: &Claim) -> Re
     for row in &rows {
         if row.get::<i64, _>(7) == fence.node_key {
             let hold = super::bots::hold(row, 3);
-            found.insert(row.get::<i64, _>(0), (Stage::decode(row.get(1))?, Connection::decode(row.get(2))?, hold));
+            let (stage, connection) = (Stage::decode(row.get(1))?, Connection::decode(row.get(2))?);
+            found.insert(row.get::<i64, _>(0), (stage, connection, hold, row.get(8)));
         }
     }
     Ok(wanted
         .into_iter()
         .filter_map(|(bot_key, (id, window))| {
-            let (stage, connection, hold) = found.remove(&bot_key)?;
-            Some(ClaimBot { id: id.clone(), bot_key, window: *window, stage, hold, connection })
+            let (stage, connection, hold, away) = found.remove(&bot_key)?;
+            Some(ClaimBot { id: id.clone(), bot_key, window: *window, stage, hold, connection, away })
         })
         .collect())
 }
 
 /// The first messages of a bot's queues.
-async fn candidates(txn: &mut Txn, bot_key: i64, limit: u32) -> Result<Vec<Candidate>> {
+async fn candidates(txn: &mut Txn, tenant_key: i64, bot_key: i64, limit: u32) -> Result<Vec<Candidate>> {
     let rows = sqlx::query(
-        "SELECT m.message_id, m.tenant_key, m.bot_key, m.state, m.priority, m.chain, m.expire_time, m.attempt_no, \
-         m.cancel_requested, m.node_key, m.epoch, m.dispatch_time, c.recipient, c.body, \
+        "SELECT m.message_id, m.priority, m.chain, m.expire_time, head.attempt_no, m.recipient, m.body, \
          (SELECT max(p.wake_time) FROM parked p WHERE p.chain = m.chain AND p.blocks = 1 AND p.message_id < m.message_id) \
-         FROM (SELECT message_id, priority FROM ready WHERE bot_key = ? ORDER BY priority, message_id LIMIT ?) r \
-         CROSS JOIN message m ON m.message_id = r.message_id CROSS JOIN content c ON c.message_id = r.message_id \
-         ORDER BY r.priority, r.message_id",
+         FROM (SELECT message_id, priority, attempt_no FROM ready WHERE bot_key = ? ORDER BY priority, message_id LIMIT ?) head \
+         CROSS JOIN message m ON m.message_id = head.message_id ORDER BY head.priority, head.message_id",
     )
     .bind(bot_key)
     .bind(limit)
@@ -193,11 +183,23 @@ async fn candidates(txn: &mut Txn, bot_key: i64, limit: u32) -> Result<Vec<Candi
     .map_err(failed)?;
     rows.iter()
         .map(|row| {
+            let facts = Facts {
+                message_id: row.get(0),
+                tenant_key,
+                bot_key,
+                priority: row.get(1),
+                chain: row.get(2),
+                expire_time: row.get(3),
+                state: MessageState::Waiting,
+                attempt_no: row.get(4),
+                cancel_requested: false,
+                latest: None,
+            };
             Ok(Candidate {
-                facts: Facts::read(row)?,
-                recipient: Address::from_stored(row.get(12)),
-                body: body::decode(row.get(13))?,
-                chain_until: row.get(14),
+                facts,
+                recipient: Address::from_stored(row.get(5)),
+                body: body::decode(row.get(6))?,
+                chain_until: row.get(7),
             })
         })
         .collect()
@@ -206,34 +208,30 @@ async fn candidates(txn: &mut Txn, bot_key: i64, limit: u32) -> Result<Vec<Candi
 /// Moves messages that an earlier one blocks out of the queue until that one's time.
 async fn park(txn: &mut Txn, parked: &[(Facts, muster_domain::Timestamp, WaitReason)]) -> Result<()> {
     let leaving: Vec<&Facts> = parked.iter().map(|(facts, _, _)| facts).collect();
-    settle::remove_waiting(txn, &leaving).await?;
-    let rows: Vec<_> = parked.iter().map(|(facts, until, reason)| (facts, *until, *reason)).collect();
-    settle::insert_parked(txn, &rows).await
+    queues::leave(txn, &leaving).await?;
+    let rows: Vec<Parking<'_>> = parked.iter().map(|(facts, until, reason)| (facts, *until, *reason)).collect();
+    queues::park(txn, &rows).await
 }
 
 /// Commits an attempt for each admitted message.
 async fn commit(txn: &mut Txn, fence: Fence, admitted: &[(BotId, Candidate)]) -> Result<()> {
+    let leaving: Vec<&Facts> = admitted.iter().map(|(_, candidate)| &candidate.facts).collect();
+    queues::leave(txn, &leaving).await?;
     let now = micros(txn.now);
     let changed = bulk::execute(
         &mut txn.connection,
-        "UPDATE message SET state = 1, attempt_no = v.column2, node_key = v.column3, epoch = v.column4, holder_epoch = v.column4, dispatch_time = v.column5, \
-         outcome_time = NULL, queued_us = NULL, gateway_us = NULL, reason = NULL, detail = NULL FROM (VALUES",
-        5,
-        ") AS v WHERE message.message_id = v.column1 AND message.state = 0 \
-         AND EXISTS (SELECT 1 FROM node WHERE node_key = ? AND epoch = ?)",
-        admitted,
-        |query, (_, candidate)| {
-            let query = query.bind(candidate.facts.message_id).bind(candidate.facts.attempt_no + 1);
-            query.bind(fence.node_key).bind(fence.epoch).bind(now)
-        },
+        "INSERT INTO flight (message_id, bot_key, attempt_no, dispatch_time, node_key, epoch, holder_epoch) \
+         SELECT v.column1, v.column2, v.column3, v.column4, n.node_key, n.epoch, n.epoch FROM (VALUES",
+        4,
+        ") AS v CROSS JOIN node n WHERE n.node_key = ? AND n.epoch = ?",
+        &leaving,
+        |query, facts| query.bind(facts.message_id).bind(facts.bot_key).bind(facts.attempt_no + 1).bind(now),
         |query| query.bind(fence.node_key).bind(fence.epoch),
     )
     .await?;
-    if changed != admitted.len() as u64 {
+    if changed != leaving.len() as u64 {
         return Err(StoreError::Fenced);
     }
-    let leaving: Vec<&Facts> = admitted.iter().map(|(_, candidate)| &candidate.facts).collect();
-    settle::remove_waiting(txn, &leaving).await?;
     for facts in leaving {
         txn.moved(
             facts.tenant_key,

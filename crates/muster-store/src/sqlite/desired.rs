@@ -10,8 +10,8 @@ use super::bots::hold;
 use super::code::Code as _;
 use super::directory::{bot_id, gateway_id, kind, node_id};
 use super::error::failed;
+use super::fence::Fence;
 use super::nodes::labels;
-use super::settle::Fence;
 use super::writer::Txn;
 use crate::{ApplyError, DesiredBot, DesiredState, Result, SessionRef, StoreError};
 

@@ -23,7 +23,7 @@ pub(super) struct Directory {
 #[derive(Default)]
 struct Entries {
     by_id: HashMap<(i64, BotId), Entry>,
-    ids: HashMap<i64, BotId>,
+    ids: HashMap<i64, (BotId, i64)>,
     nodes: HashMap<i64, NodeId>,
 }
 
@@ -101,7 +101,13 @@ impl Directory {
 
     /// The id of a bot's key.
     pub(super) fn bot_id(&self, key: i64) -> Result<BotId> {
-        self.read().ids.get(&key).cloned().ok_or_else(|| StoreError::Corrupt(format!("there is no bot with key {key}")))
+        let found = self.read().ids.get(&key).map(|(id, _)| id.clone());
+        found.ok_or_else(|| StoreError::Corrupt(format!("there is no bot with key {key}")))
+    }
+
+    /// The node of a bot's key.
+    pub(super) fn node_of(&self, key: i64) -> Option<i64> {
+        self.read().ids.get(&key).map(|(_, node_key)| *node_key)
     }
 
     /// The id of a node's key.
@@ -131,7 +137,7 @@ impl Directory {
                     entries.nodes.insert(key, id);
                 }
                 Edit::PutBot(tenant_key, id, entry) => {
-                    entries.ids.insert(entry.bot_key, id.clone());
+                    entries.ids.insert(entry.bot_key, (id.clone(), entry.node_key));
                     entries.by_id.insert((tenant_key, id), entry);
                 }
             }

@@ -12,10 +12,10 @@ use super::code::Code as _;
 use super::desired::{self, Leaving};
 use super::directory::{Edit, Entry, bot_id, kind};
 use super::error::failed;
+use super::fence::Fence;
 use super::nodes::labels_text;
-use super::settle::Fence;
 use super::writer::Txn;
-use super::{bots, micros, nodes, sessions};
+use super::{away, bots, micros, nodes, sessions};
 use crate::{Expect, FleetWrite, Note, RequestKey, Result, StoreError};
 
 /// See [`crate::Store::fleet_write`].
@@ -157,6 +157,10 @@ async fn put_gateway(txn: &mut Txn, tenant_key: i64, spec: GatewaySpec, expect: 
     let found = gateway_row(txn, tenant_key, &spec.id).await?;
     let present = found.as_ref().filter(|row| !row.removed);
     check(expect, present.map(|row| row.generation), || spec.id.resource_name())?;
+    // Its bots are identities of the network that its kind speaks to, and what waits for them names addresses there.
+    if present.is_some_and(|row| row.kind != spec.kind) {
+        return Err(StoreError::Fixed { resource: spec.id.resource_name(), field: "kind" });
+    }
     let target = node_key(txn, tenant_key, &spec.node).await?;
     let version = desired::bump(txn, target).await?;
     let now = micros(txn.now);
@@ -209,6 +213,8 @@ async fn move_gateway(
     .fetch_all(&mut txn.connection)
     .await
     .map_err(failed)?;
+    let keys: Vec<i64> = moved.iter().map(|row| row.get(1)).collect();
+    away::note(txn, found.node_key, &keys).await?;
     for row in moved {
         let bot = bot_id(row.get(0))?;
         desired::depart(txn, found.node_key, Leaving::Bot, bot.as_str(), left).await?;
@@ -221,15 +227,21 @@ async fn move_gateway(
 }
 
 async fn put_bot(txn: &mut Txn, tenant_key: i64, spec: BotSpec, expect: Expect) -> Result<()> {
-    let row = sqlx::query("SELECT bot_key, node_key, generation, stage, gateway_key, address FROM bot WHERE tenant_key = ? AND bot_id = ?")
-        .bind(tenant_key)
-        .bind(spec.id.as_str().to_owned())
-        .fetch_optional(&mut txn.connection)
-        .await
-        .map_err(failed)?;
+    let row = sqlx::query(
+        "SELECT bot_key, node_key, generation, stage, network FROM bot WHERE tenant_key = ? AND bot_id = ?",
+    )
+    .bind(tenant_key)
+    .bind(spec.id.as_str().to_owned())
+    .fetch_optional(&mut txn.connection)
+    .await
+    .map_err(failed)?;
     let generation = row.as_ref().map(|row| row.get::<i64, _>(2));
     check(expect, generation, || spec.id.resource_name())?;
     let gateway = gateway_present(txn, tenant_key, &spec.gateway).await?;
+    let network = gateway.kind.network().as_str();
+    if row.as_ref().is_some_and(|row| row.get::<&str, _>(4) != network) {
+        return Err(StoreError::Fixed { resource: spec.id.resource_name(), field: "network" });
+    }
     check_address(txn, tenant_key, &spec, gateway.kind).await?;
     let version = desired::bump(txn, gateway.node_key).await?;
     let now = micros(txn.now);
@@ -246,7 +258,7 @@ async fn put_bot(txn: &mut Txn, tenant_key: i64, spec: BotSpec, expect: Expect) 
             .bind(spec.id.as_str().to_owned())
             .bind(gateway.gateway_key)
             .bind(gateway.node_key)
-            .bind(gateway.kind.network().as_str())
+            .bind(network)
             .bind(address)
             .bind(spec.display_name)
             .bind(labels_text(&spec.labels))
@@ -268,7 +280,7 @@ async fn put_bot(txn: &mut Txn, tenant_key: i64, spec: BotSpec, expect: Expect) 
             )
             .bind(gateway.gateway_key)
             .bind(gateway.node_key)
-            .bind(gateway.kind.network().as_str())
+            .bind(network)
             .bind(address)
             .bind(spec.display_name)
             .bind(labels_text(&spec.labels))
@@ -282,6 +294,7 @@ async fn put_bot(txn: &mut Txn, tenant_key: i64, spec: BotSpec, expect: Expect) 
                 let left = desired::bump(txn, before).await?;
                 desired::depart(txn, before, Leaving::Bot, spec.id.as_str(), left).await?;
                 bots::disconnect(txn, bot_key).await?;
+                away::note(txn, before, &[bot_key]).await?;
             }
             (bot_key, Stage::decode(row.get(3))?)
         }

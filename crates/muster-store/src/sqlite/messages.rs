@@ -13,15 +13,30 @@ use super::bots::push_any;
 use super::code::Code;
 use super::directory::{Directory, bot_id};
 use super::error::failed;
+use super::facts;
 use super::settle::{self, Step};
 use super::writer::Txn;
 use super::{body, time, time_opt};
 use crate::{AcceptResult, AttemptRef, CancelResult, MessageFilter, Result, StoreError};
 
-const MESSAGE: &str = "SELECT m.message_id, b.bot_id, c.recipient, c.body, m.priority, m.not_before, m.expire_time, m.state, \
-    m.attempt_no, m.cancel_requested, m.dispatch_time, m.outcome_time, m.acknowledge_time, m.deliver_time, m.read_time, m.reason, \
-    m.detail, m.network_id, p.reason, p.since, p.wake_time FROM message m JOIN content c USING (message_id) JOIN bot b USING (bot_key) \
-    LEFT JOIN parked p ON p.message_id = m.message_id WHERE m.tenant_key = ";
+/// The columns of a message. What became of it is told by `s`, an attempt under way by `f`, and the latest one that was kept
+/// apart by `a`.
+const COLUMNS: &str = "SELECT m.message_id, b.bot_id, m.recipient, m.body, m.priority, m.not_before, m.expire_time, \
+    coalesce(s.state, f.message_id IS NOT NULL), coalesce(s.attempt_no, f.attempt_no, a.attempt_no, 0), \
+    coalesce(s.cancel_requested, f.cancel_requested, 0), coalesce(s.dispatch_time, f.dispatch_time, a.dispatch_time), \
+    coalesce(s.outcome_time, iif(f.message_id IS NULL, a.outcome_time, NULL)), s.acknowledge_time, s.deliver_time, s.read_time, \
+    iif(s.state IS NULL AND f.message_id IS NULL, a.reason, s.reason), iif(s.state IS NULL, a.detail, s.detail), s.network_id, \
+    p.reason, p.since, p.wake_time FROM message m JOIN bot b USING (bot_key) ";
+
+/// Where a message may be. The filter of a list may ask for one of them only.
+const PLACES: &str = " LEFT JOIN parked p ON p.bot_key = m.bot_key AND p.message_id = m.message_id \
+    LEFT JOIN attempt a ON a.message_id = m.message_id \
+    AND a.attempt_no = (SELECT max(x.attempt_no) FROM attempt x WHERE x.message_id = m.message_id) WHERE m.tenant_key = ";
+
+const SETTLED: &str = "JOIN settled s ON s.message_id = m.message_id ";
+const SETTLED_OR_NOT: &str = "LEFT JOIN settled s ON s.message_id = m.message_id ";
+const IN_FLIGHT: &str = "JOIN flight f ON f.message_id = m.message_id ";
+const IN_FLIGHT_OR_NOT: &str = "LEFT JOIN flight f ON f.message_id = m.message_id ";
 
 fn message(row: &SqliteRow) -> Result<Message> {
     let body = body::decode(row.get(3))?;
@@ -91,7 +106,8 @@ pub(super) async fn repeats(
 }
 
 pub(super) async fn get(readers: &SqlitePool, tenant_key: i64, id: MessageId) -> Result<Option<Message>> {
-    let mut query = QueryBuilder::<Sqlite>::new(MESSAGE);
+    let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+    query.push(SETTLED_OR_NOT).push(IN_FLIGHT_OR_NOT).push(PLACES);
     query.push_bind(tenant_key).push(" AND m.message_id = ").push_bind(id.raw());
     let row = query.build().fetch_optional(readers).await.map_err(failed)?;
     row.as_ref().map(message).transpose()
@@ -105,19 +121,28 @@ pub(super) async fn list(
     before: Option<MessageId>,
     limit: u32,
 ) -> Result<Vec<Message>> {
-    let mut query = QueryBuilder::<Sqlite>::new(MESSAGE);
-    query.push_bind(tenant_key);
+    let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+    let all = |wanted: fn(&MessageState) -> bool| !filter.states.is_empty() && filter.states.iter().all(wanted);
+    // Each place is a table of its own: a list of what is in one of them does not look at the others.
+    query.push(if all(|state| state.is_final()) { SETTLED } else { SETTLED_OR_NOT });
+    query.push(if all(|state| *state == MessageState::Dispatched) { IN_FLIGHT } else { IN_FLIGHT_OR_NOT });
+    query.push(PLACES).push_bind(tenant_key);
     if let Some(bot) = &filter.bot {
         let Some(entry) = directory.bot(tenant_key, bot) else { return Ok(Vec::new()) };
         query.push(" AND m.bot_key = ").push_bind(entry.bot_key);
     }
-    // The partial index of the troubled states is only found when the condition shows that it applies.
-    if !filter.states.is_empty() && filter.states.iter().all(|state| state.code() >= MessageState::Failed.code()) {
-        query.push(" AND m.state >= 5");
+    if all(|state| state.is_final()) {
+        // The partial index of the troubled states is only found when the condition shows that it applies.
+        if all(|state| state.code() >= MessageState::Failed.code()) {
+            query.push(" AND s.state >= 5 AND s.tenant_key = ").push_bind(tenant_key);
+        }
+        push_any(&mut query, "s.state", filter.states.iter().map(|state| state.code()));
+    } else {
+        let state = "coalesce(s.state, f.message_id IS NOT NULL)";
+        push_any(&mut query, state, filter.states.iter().map(|state| state.code()));
     }
-    push_any(&mut query, "m.state", filter.states.iter().map(|state| state.code()));
     if !filter.recipients.is_empty() {
-        query.push(" AND c.recipient IN (");
+        query.push(" AND m.recipient IN (");
         let mut list = query.separated(", ");
         for recipient in &filter.recipients {
             list.push_bind(recipient.as_str().to_owned());
@@ -154,20 +179,20 @@ pub(super) async fn queue_ahead(readers: &SqlitePool, tenant_key: i64, id: Messa
 
 /// See [`crate::Store::message_cancel`].
 pub(super) async fn cancel(txn: &mut Txn, tenant_key: i64, id: MessageId) -> Result<CancelResult> {
-    let facts = settle::facts(txn, &[id.raw()]).await?.remove(&id.raw()).filter(|facts| facts.tenant_key == tenant_key);
-    let Some(facts) = facts else { return Ok(CancelResult::NotFound) };
+    let found = facts::by_id(txn, &[id.raw()]).await?.remove(&id.raw()).filter(|facts| facts.tenant_key == tenant_key);
+    let Some(facts) = found else { return Ok(CancelResult::NotFound) };
     match facts.state {
         MessageState::Waiting => {
-            settle::apply(txn, vec![Step::finish(facts, MessageState::Cancelled, None, None)], None).await?;
+            settle::apply(txn, vec![Step::finish(facts, MessageState::Cancelled, None, None)]).await?;
             Ok(CancelResult::Cancelled)
         }
         MessageState::Dispatched => {
-            sqlx::query("UPDATE message SET cancel_requested = 1 WHERE message_id = ? AND state = 1")
+            sqlx::query("UPDATE flight SET cancel_requested = 1 WHERE message_id = ?")
                 .bind(id.raw())
                 .execute(&mut txn.connection)
                 .await
                 .map_err(failed)?;
-            let node = txn.directory.node_id(facts.node_key.unwrap_or_default())?;
+            let node = txn.directory.node_id(facts.latest.map_or(0, |latest| latest.node_key))?;
             Ok(CancelResult::Requested(node, AttemptRef { message_id: id, attempt_no: facts.attempt_no as u32 }))
         }
         state => Ok(CancelResult::Final(state)),

@@ -6,20 +6,25 @@
 
 mod accept;
 mod attempts;
+mod away;
 mod body;
 mod bots;
 mod bulk;
-mod changes;
+mod change_log;
 mod claim;
 mod code;
 mod desired;
 mod directory;
 mod error;
+mod expiry;
+mod facts;
+mod fence;
 mod fleet;
 mod inbound;
 mod media;
 mod messages;
 mod nodes;
+mod queues;
 mod receipts;
 mod reports;
 mod retention;

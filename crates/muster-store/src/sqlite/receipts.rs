@@ -96,10 +96,10 @@ async fn any_early(txn: &mut Txn) -> Result<bool> {
 async fn targets(txn: &mut Txn, receipts: &[Receipt]) -> Result<HashMap<(i64, String), Target>> {
     let rows = bulk::fetch(
         &mut txn.connection,
-        "SELECT m.message_id, m.tenant_key, m.bot_key, m.state, m.acknowledge_time, m.deliver_time, m.read_time, m.reason, m.detail, \
-         m.network_id FROM (VALUES",
+        "SELECT s.message_id, s.tenant_key, s.bot_key, s.state, s.acknowledge_time, s.deliver_time, s.read_time, s.reason, s.detail, \
+         s.network_id FROM (VALUES",
         2,
-        ") AS v CROSS JOIN message m ON m.bot_key = v.column1 AND m.network_id = v.column2",
+        ") AS v CROSS JOIN settled s ON s.bot_key = v.column1 AND s.network_id = v.column2",
         receipts,
         |query, receipt| query.bind(receipt.bot_key).bind(receipt.network_id.clone()),
     )
@@ -146,10 +146,10 @@ fn merge(target: &mut Target, receipt: &Receipt) {
 async fn write(txn: &mut Txn, targets: Vec<Target>) -> Result<()> {
     bulk::execute(
         &mut txn.connection,
-        "UPDATE message SET state = v.column2, acknowledge_time = v.column3, deliver_time = v.column4, read_time = v.column5, \
+        "UPDATE settled SET state = v.column2, acknowledge_time = v.column3, deliver_time = v.column4, read_time = v.column5, \
          reason = v.column6, detail = v.column7 FROM (VALUES",
         7,
-        ") AS v WHERE message.message_id = v.column1",
+        ") AS v WHERE settled.message_id = v.column1",
         &targets,
         |query, target| {
             let query = query.bind(target.message_id).bind(target.state.code()).bind(target.acknowledge_time);

@@ -9,11 +9,12 @@ use muster_domain::gate::WaitReason;
 use muster_domain::message::{MessageState, Outcome};
 use muster_domain::retry::{self, Next};
 use muster_domain::{Address, BotId, Timestamp};
-use sqlx::Row as _;
 
 use super::code::{AttemptEnd, Code as _};
 use super::error::failed;
-use super::settle::{self, AttemptResult, Facts, Fence, Place, Step};
+use super::facts::{self, Facts};
+use super::fence::{self, Fence, Told};
+use super::settle::{self, AttemptResult, Place, Step};
 use super::writer::Txn;
 use super::{bots, duration_us, inbound, micros, receipts, sessions};
 use crate::{AttemptRef, Report, ReportBatch, ReportBody, ReportsApplied, Result, StoreError};
@@ -28,14 +29,7 @@ struct OutcomeReport {
 
 /// See [`crate::Store::reports_apply`].
 pub(super) async fn apply(txn: &mut Txn, tenant_key: i64, fence: Fence, batch: ReportBatch) -> Result<ReportsApplied> {
-    let row = sqlx::query("SELECT report_committed, settle_after FROM node WHERE node_key = ? AND epoch = ?")
-        .bind(fence.node_key)
-        .bind(fence.epoch)
-        .fetch_optional(&mut txn.connection)
-        .await
-        .map_err(failed)?
-        .ok_or(StoreError::Fenced)?;
-    let (taken, settle_after) = (row.get::<i64, _>(0) as u64, row.get::<i64, _>(1) as u64);
+    let Told { report_committed: taken, settle_after } = fence::check(txn, fence).await?;
     if batch.first_offset > taken + 1 {
         return Err(StoreError::ReportGap { expected: taken + 1, got: batch.first_offset });
     }
@@ -81,6 +75,7 @@ pub(super) async fn apply(txn: &mut Txn, tenant_key: i64, fence: Fence, batch: R
         sessions::settle_unreceived(txn, fence).await?;
         applied.wake.extend(sessions::bots_waiting(txn, fence.node_key).await?);
     }
+    applied.something_due = txn.something_due;
     applied.wake.sort();
     applied.wake.dedup();
     Ok(applied)
@@ -108,7 +103,7 @@ async fn outcomes_apply(
     applied: &mut ReportsApplied,
 ) -> Result<()> {
     let ids: Vec<i64> = outcomes.iter().map(|report| report.attempt.message_id.raw()).collect();
-    let mut facts = settle::facts(txn, &ids).await?;
+    let mut known = facts::by_id(txn, &ids).await?;
     let mut finished: HashMap<i64, u32> = HashMap::new();
     let mut steps: Vec<Step> = Vec::with_capacity(outcomes.len());
     let mut early = Vec::new();
@@ -117,10 +112,10 @@ async fn outcomes_apply(
         // Two outcomes of one message in one batch: the second one sees what the first one did.
         let key = report.attempt.message_id.raw();
         if !stepped.insert(key) {
-            settle::apply(txn, std::mem::take(&mut steps), Some(fence)).await?;
-            facts.extend(settle::facts(txn, &[key]).await?);
+            settle::apply(txn, std::mem::take(&mut steps)).await?;
+            known.extend(facts::by_id(txn, &[key]).await?);
         }
-        let Some(facts) = facts.get(&key).cloned() else { continue };
+        let Some(facts) = known.get(&key).cloned() else { continue };
         *finished.entry(facts.bot_key).or_default() += 1;
         if let Outcome::Sent { network_id } = &report.outcome {
             early.push((facts.bot_key, network_id.clone()));
@@ -133,7 +128,7 @@ async fn outcomes_apply(
             steps.push(step);
         }
     }
-    settle::apply(txn, steps, Some(fence)).await?;
+    settle::apply(txn, steps).await?;
     receipts::apply_early(txn, early).await?;
     for (bot_key, count) in finished {
         applied.finished.push((txn.directory.bot_id(bot_key)?, count));
@@ -144,7 +139,8 @@ async fn outcomes_apply(
 /// The step that follows from an outcome; none when the message has gone another way meanwhile and the outcome cannot move it.
 async fn step(txn: &mut Txn, fence: Fence, facts: Facts, report: OutcomeReport) -> Result<Option<Step>> {
     // An attempt belongs to the node that got it: what another one says of it is a mistake or a copied journal.
-    let current = facts.attempt_no == i64::from(report.attempt.attempt_no) && facts.node_key == Some(fence.node_key);
+    let current = facts.attempt_no == i64::from(report.attempt.attempt_no)
+        && facts.latest.is_some_and(|latest| latest.node_key == fence.node_key);
     let open = matches!(facts.state, MessageState::Dispatched | MessageState::Uncertain) && current;
     let timed = |end, network_id| AttemptResult {
         attempt_no: i64::from(report.attempt.attempt_no),

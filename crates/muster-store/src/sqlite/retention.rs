@@ -29,8 +29,9 @@ pub(super) async fn run(txn: &mut Txn, policy: &RetentionPolicy, limit: u32) -> 
         ),
         (
             // The latest change stays: it is where the numbers go on.
-            "DELETE FROM change WHERE seq IN (SELECT seq FROM change WHERE time < ? AND seq < (SELECT max(seq) FROM change) \
-             ORDER BY seq LIMIT ?)",
+            "DELETE FROM change WHERE last_seq IN (SELECT last_seq FROM change WHERE last_seq < coalesce( \
+             (SELECT last_seq FROM change WHERE time >= ? ORDER BY last_seq LIMIT 1), (SELECT max(last_seq) FROM change)) \
+             ORDER BY last_seq LIMIT ?)",
             before(policy.changes),
         ),
         (
@@ -47,8 +48,8 @@ pub(super) async fn run(txn: &mut Txn, policy: &RetentionPolicy, limit: u32) -> 
             before(EARLY_RECEIPTS_KEPT),
         ),
         (
-            "DELETE FROM media WHERE digest IN (SELECT digest FROM media m WHERE create_time < ? \
-             AND NOT EXISTS (SELECT 1 FROM content c WHERE c.media_digest = m.digest) LIMIT ?)",
+            "DELETE FROM media WHERE digest IN (SELECT digest FROM media kept WHERE create_time < ? \
+             AND NOT EXISTS (SELECT 1 FROM message m WHERE m.media_digest = kept.digest) LIMIT ?)",
             before(policy.media),
         ),
     ];
@@ -65,20 +66,17 @@ pub(super) async fn run(txn: &mut Txn, policy: &RetentionPolicy, limit: u32) -> 
 
 /// Removes messages in a final state, with what belongs to them. Those that wait or are under way stay, however old.
 async fn messages(txn: &mut Txn, age: Duration, limit: u32) -> Result<u64> {
-    let rows = sqlx::query(
-        "SELECT message_id, bot_key, state FROM message WHERE message_id < ? AND state NOT IN (?, ?) LIMIT ?",
-    )
-    .bind(MessageId::floor(txn.now - age).raw())
-    .bind(MessageState::Waiting.code())
-    .bind(MessageState::Dispatched.code())
-    .bind(limit)
-    .fetch_all(&mut txn.connection)
-    .await
-    .map_err(failed)?;
+    let rows =
+        sqlx::query("SELECT message_id, bot_key, state FROM settled WHERE message_id < ? ORDER BY message_id LIMIT ?")
+            .bind(MessageId::floor(txn.now - age).raw())
+            .bind(limit)
+            .fetch_all(&mut txn.connection)
+            .await
+            .map_err(failed)?;
     let ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
     for head in [
-        "DELETE FROM content WHERE message_id IN (VALUES",
         "DELETE FROM attempt WHERE message_id IN (VALUES",
+        "DELETE FROM settled WHERE message_id IN (VALUES",
         "DELETE FROM message WHERE message_id IN (VALUES",
     ] {
         bulk::execute(&mut txn.connection, head, 1, ")", &ids, |query, id| query.bind(*id), |query| query).await?;

@@ -9,7 +9,9 @@ use sqlx::Row as _;
 
 use super::code::AttemptEnd;
 use super::error::failed;
-use super::settle::{self, AttemptResult, FACTS, Facts, Fence, Place, Step};
+use super::facts::{self, FACTS, Facts};
+use super::fence::Fence;
+use super::settle::{self, AttemptResult, Place, Step};
 use super::writer::Txn;
 use super::{bulk, micros};
 use crate::{AttemptRef, Held, Result, SessionOpen, SessionOpened, SessionRef, StoreError};
@@ -113,14 +115,14 @@ struct Adopted {
 /// Takes what the agent holds into the new session, and says what of it is no longer the agent's and what is to be cancelled.
 async fn adopt(txn: &mut Txn, fence: Fence, held: &[Held]) -> Result<Adopted> {
     let ids: Vec<i64> = held.iter().map(|held| held.attempt.message_id.raw()).collect();
-    let facts = settle::facts(txn, &ids).await?;
+    let facts = facts::by_id(txn, &ids).await?;
     let (mut kept, mut drop, mut cancel) = (Vec::new(), Vec::new(), Vec::new());
     let mut of_bots: BTreeMap<i64, u32> = BTreeMap::new();
     for held in held {
         let attempt = held.attempt;
         let ours = facts.get(&attempt.message_id.raw()).filter(|facts| {
             facts.state == MessageState::Dispatched
-                && facts.node_key == Some(fence.node_key)
+                && facts.latest.is_some_and(|latest| latest.node_key == fence.node_key)
                 && facts.attempt_no == i64::from(attempt.attempt_no)
         });
         match ours {
@@ -136,9 +138,9 @@ async fn adopt(txn: &mut Txn, fence: Fence, held: &[Held]) -> Result<Adopted> {
     }
     bulk::execute(
         &mut txn.connection,
-        "UPDATE message SET holder_epoch = v.column2 FROM (VALUES",
+        "UPDATE flight SET holder_epoch = v.column2 FROM (VALUES",
         2,
-        ") AS v WHERE message.message_id = v.column1 AND EXISTS (SELECT 1 FROM node WHERE node_key = ? AND epoch = ?)",
+        ") AS v WHERE flight.message_id = v.column1 AND EXISTS (SELECT 1 FROM node WHERE node_key = ? AND epoch = ?)",
         &kept,
         |query, id| query.bind(*id).bind(fence.epoch),
         |query| query.bind(fence.node_key).bind(fence.epoch),
@@ -162,7 +164,7 @@ pub(super) async fn settle_unreceived(txn: &mut Txn, fence: Fence) -> Result<u64
         })
         .collect();
     let count = steps.len() as u64;
-    settle::apply(txn, steps, Some(fence)).await?;
+    settle::apply(txn, steps).await?;
     sqlx::query("UPDATE node SET settle_after = 0 WHERE node_key = ? AND epoch = ?")
         .bind(fence.node_key)
         .bind(fence.epoch)
@@ -184,13 +186,14 @@ pub(super) async fn settle_lost(txn: &mut Txn, fence: Fence, why: &'static str) 
         })
         .collect();
     let count = steps.len() as u64;
-    settle::apply(txn, steps, Some(fence)).await?;
+    settle::apply(txn, steps).await?;
     Ok(count)
 }
 
 /// Dispatched attempts of the node's earlier sessions.
 async fn earlier(txn: &mut Txn, fence: Fence) -> Result<Vec<Facts>> {
-    let sql = format!("SELECT {FACTS} FROM message WHERE node_key = ? AND state = 1 AND holder_epoch < ?");
+    let sql =
+        format!("{FACTS} m.message_id IN (SELECT message_id FROM flight WHERE node_key = ? AND holder_epoch < ?)");
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(fence.node_key)
         .bind(fence.epoch)
@@ -222,16 +225,4 @@ pub(super) async fn close(txn: &mut Txn, fence: Fence) -> Result<()> {
         .await
         .map_err(failed)?;
     Ok(())
-}
-
-/// The key of a session's node, for its fence.
-pub(super) async fn fence(txn: &mut Txn, tenant_key: i64, session: &SessionRef) -> Result<Fence> {
-    let key: Option<i64> = sqlx::query_scalar("SELECT node_key FROM node WHERE tenant_key = ? AND node_id = ?")
-        .bind(tenant_key)
-        .bind(session.node.as_str().to_owned())
-        .fetch_optional(&mut txn.connection)
-        .await
-        .map_err(failed)?;
-    let node_key = key.ok_or_else(|| StoreError::NotFound(session.node.resource_name()))?;
-    Ok(Fence { node_key, epoch: session.epoch.0 as i64 })
 }

@@ -1,5 +1,7 @@
 //! The contract, method by method: which half carries it out.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
@@ -13,11 +15,11 @@ use muster_domain::node::Node;
 use muster_domain::{BotId, GatewayId, MessageId, NodeId, TenantId};
 use tokio::sync::watch;
 
-use super::settle::Fence;
+use super::fence::{self, Fence};
 use super::writer::Txn;
 use super::{
-    SqliteStore, attempts, bots, changes, claim, desired, fleet, inbound, media, messages, nodes, reports, retention,
-    sessions, wake,
+    SqliteStore, attempts, bots, change_log, claim, desired, fleet, inbound, media, messages, nodes, reports,
+    retention, sessions, wake,
 };
 use crate::{
     AcceptResult, ApplyError, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes, Claim, Claimed, DesiredState,
@@ -36,7 +38,7 @@ impl SqliteStore {
         self.writer
             .call(move |txn| {
                 async move {
-                    let fence = sessions::fence(txn, tenant_key, &session).await?;
+                    let fence = fence::of(txn, tenant_key, &session).await?;
                     body(txn, tenant_key, fence).await
                 }
                 .boxed()
@@ -172,11 +174,11 @@ impl Store for SqliteStore {
     }
 
     async fn changes_since(&self, tenant: &TenantId, cursor: u64, bot: Option<&BotId>, limit: u32) -> Result<Changes> {
-        changes::since(&self.readers, &self.directory, self.tenant(tenant)?, cursor, bot, limit).await
+        change_log::since(&self.readers, &self.directory, self.tenant(tenant)?, cursor, bot, limit).await
     }
 
     async fn changes_head(&self, _tenant: &TenantId) -> Result<u64> {
-        changes::head(&self.readers).await
+        change_log::head(&self.readers).await
     }
 
     fn committed(&self) -> watch::Receiver<u64> {
@@ -220,8 +222,8 @@ impl Store for SqliteStore {
         media::exists(&self.readers, self.tenant(tenant)?, digest).await
     }
 
-    async fn wake_due(&self, limit: u32) -> Result<WakeResult> {
-        self.writer.call(move |txn| wake::due(txn, limit).boxed()).await
+    async fn wake_due(&self, limit: u32, silence: Duration) -> Result<WakeResult> {
+        self.writer.call(move |txn| wake::due(txn, limit, silence).boxed()).await
     }
 
     async fn holds_end(&self) -> Result<WakeResult> {

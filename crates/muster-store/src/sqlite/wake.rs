@@ -3,67 +3,45 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use muster_domain::message::MessageState;
 use sqlx::Row as _;
 
 use super::desired;
 use super::error::failed;
 use super::micros;
-use super::settle::{self, FACTS, Facts, Step};
 use super::writer::Txn;
+use super::{expiry, queues};
 use crate::{Result, WakeResult};
 
 /// See [`crate::Store::wake_due`].
-pub(super) async fn due(txn: &mut Txn, limit: u32) -> Result<WakeResult> {
+pub(super) async fn due(txn: &mut Txn, limit: u32, silence: Duration) -> Result<WakeResult> {
     let now = micros(txn.now);
-    expire(txn, now, limit).await?;
+    // First: what ends may let others go.
+    expiry::end(txn, limit, silence).await?;
     let woken = sqlx::query(
         "DELETE FROM parked WHERE (wake_time, message_id) IN (SELECT wake_time, message_id FROM parked WHERE wake_time <= ? \
-         ORDER BY wake_time, message_id LIMIT ?) RETURNING message_id, bot_key, priority",
+         ORDER BY wake_time, message_id LIMIT ?) RETURNING bot_key, priority, message_id, attempt_no",
     )
     .bind(now)
     .bind(limit)
     .fetch_all(&mut txn.connection)
     .await
     .map_err(failed)?;
-    let rows: Vec<(i64, i64, i64)> = woken.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
-    let head = "INSERT INTO ready (bot_key, priority, message_id) VALUES";
-    super::bulk::insert(&mut txn.connection, head, 3, &rows, |query, (message_id, bot_key, priority)| {
-        query.bind(*bot_key).bind(*priority).bind(*message_id)
-    })
-    .await?;
-    let bots: BTreeSet<i64> = rows.into_iter().map(|(_, bot_key, _)| bot_key).collect();
-    Ok(WakeResult { wake: places(txn, bots).await?, next: next(txn, now, NEXT_MESSAGE).await? })
+    queues::insert_ready(txn, &woken, |row| (row.get(0), row.get(1), row.get(2), row.get(3))).await?;
+    let bots: BTreeSet<i64> = woken.iter().map(|row| row.get(0)).collect();
+    let parked = soonest(txn, "SELECT min(wake_time) FROM parked").await?;
+    let soonest = [parked, expiry::next(txn).await?].into_iter().flatten().min();
+    Ok(WakeResult { wake: places(txn, bots).await?, next: soonest.map(|time| wait(now, time)) })
 }
 
-/// Ends the wait of messages whose validity is over.
-async fn expire(txn: &mut Txn, now: i64, limit: u32) -> Result<()> {
-    let sql = format!("SELECT {FACTS} FROM message WHERE state = 0 AND expire_time <= ? ORDER BY expire_time LIMIT ?");
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(now)
-        .bind(limit)
-        .fetch_all(&mut txn.connection)
-        .await
-        .map_err(failed)?;
-    let steps = rows
-        .iter()
-        .map(|row| Ok(Step::finish(Facts::read(row)?, MessageState::Expired, None, None)))
-        .collect::<Result<Vec<_>>>()?;
-    settle::apply(txn, steps, None).await
+/// The earliest of the times that `query` asks for.
+async fn soonest(txn: &mut Txn, query: &'static str) -> Result<Option<i64>> {
+    sqlx::query_scalar(query).fetch_one(&mut txn.connection).await.map_err(failed)
 }
 
-/// How long until `query` finds something due; `None` while it finds nothing at all.
-async fn next(txn: &mut Txn, now: i64, query: &'static str) -> Result<Option<Duration>> {
-    let soonest: Option<i64> = sqlx::query_scalar(query).fetch_one(&mut txn.connection).await.map_err(failed)?;
-    Ok(soonest.map(|time| Duration::from_micros((time - now).max(0).unsigned_abs())))
+/// How long it is from `now` until `time`.
+fn wait(now: i64, time: i64) -> Duration {
+    Duration::from_micros((time - now).max(0).unsigned_abs())
 }
-
-/// The next message that wakes up or expires.
-const NEXT_MESSAGE: &str = "SELECT min(time) FROM (SELECT min(wake_time) AS time FROM parked \
-    UNION ALL SELECT min(expire_time) FROM message WHERE state = 0)";
-
-/// The next hold that ends.
-const NEXT_HOLD: &str = "SELECT min(hold_until) FROM bot WHERE hold_until IS NOT NULL";
 
 /// Bots by key, with their nodes and tenants.
 async fn places(
@@ -105,5 +83,6 @@ pub(super) async fn holds_end(txn: &mut Txn) -> Result<WakeResult> {
         .map_err(failed)?;
         keys.insert(bot_key);
     }
-    Ok(WakeResult { wake: places(txn, keys).await?, next: next(txn, now, NEXT_HOLD).await? })
+    let soonest = soonest(txn, "SELECT min(hold_until) FROM bot WHERE hold_until IS NOT NULL").await?;
+    Ok(WakeResult { wake: places(txn, keys).await?, next: soonest.map(|time| wait(now, time)) })
 }

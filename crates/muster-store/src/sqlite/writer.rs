@@ -12,10 +12,11 @@ use muster_domain::{MessageId, Timestamp};
 use sqlx::SqliteConnection;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::change_log::{self, Change};
 use super::code::Code as _;
 use super::directory::{Directory, Edit};
 use super::error::failed;
-use super::{accept, bulk, micros};
+use super::{accept, bulk};
 use crate::{AcceptResult, Result, StoreError};
 
 /// Calls that may wait for the writer. Callers beyond wait in their own tasks, so that memory stays bounded.
@@ -93,19 +94,13 @@ pub(super) struct Txn {
     pub(super) now: Timestamp,
     /// Ids and keys.
     pub(super) directory: Arc<Directory>,
+    /// Something that was parked has become due by what the call did. Each call begins with `false`.
+    pub(super) something_due: bool,
     last_id: Option<MessageId>,
     counts: Vec<(i64, MessageState, i64)>,
     changes: Vec<Change>,
     edits: Vec<Edit>,
     head: u64,
-}
-
-/// A change of a message's state, for the log.
-struct Change {
-    tenant_key: i64,
-    message_id: i64,
-    bot_key: i64,
-    state: MessageState,
 }
 
 /// How far the lists of a transaction were, to go back there when a call fails.
@@ -181,21 +176,9 @@ impl Txn {
             |query| query,
         )
         .await?;
-        let (first, now) = (self.head + 1, micros(self.now));
-        let rows: Vec<_> = self.changes.drain(..).zip(first..).collect();
-        bulk::insert(
-            &mut self.connection,
-            "INSERT INTO change (seq, tenant_key, message_id, bot_key, state, time) VALUES",
-            6,
-            &rows,
-            |query, (change, seq)| {
-                let query =
-                    query.bind(*seq as i64).bind(change.tenant_key).bind(change.message_id).bind(change.bot_key);
-                query.bind(change.state.code()).bind(now)
-            },
-        )
-        .await?;
-        Ok(self.head + rows.len() as u64)
+        let head = change_log::append(&mut self.connection, self.now, self.head, &self.changes).await?;
+        self.changes.clear();
+        Ok(head)
     }
 }
 
@@ -203,7 +186,7 @@ impl Writer {
     /// Starts the task.
     pub(super) async fn start(mut connection: SqliteConnection, directory: Arc<Directory>) -> Result<Self> {
         let last: (Option<i64>, Option<i64>, Option<i64>) = sqlx::query_as(
-            "SELECT (SELECT max(message_id) FROM message), (SELECT max(inbound_id) FROM inbound), (SELECT max(seq) FROM change)",
+            "SELECT (SELECT max(message_id) FROM message), (SELECT max(inbound_id) FROM inbound), (SELECT max(last_seq) FROM change)",
         )
         .fetch_one(&mut connection)
         .await
@@ -213,6 +196,7 @@ impl Writer {
             connection,
             now: Timestamp::now(),
             directory,
+            something_due: false,
             last_id: last.0.max(last.1).and_then(MessageId::from_raw),
             counts: Vec::new(),
             changes: Vec::new(),
@@ -351,6 +335,7 @@ async fn transact(txn: &mut Txn, part: &mut Part, accepted: &mut Vec<Vec<AcceptR
     }
     for call in &mut part.calls {
         let mark = txn.mark();
+        txn.something_due = false;
         txn.execute("SAVEPOINT call").await?;
         if call.run(txn).await.is_err() {
             txn.execute("ROLLBACK TO call").await?;

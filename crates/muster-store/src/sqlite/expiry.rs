@@ -1,0 +1,155 @@
+//! Ends of validity.
+//!
+//! Hardly any message lives until its validity ends, so there is no entry per message: one row tells where to look for a
+//! run of messages that were accepted one after the other and end together. It costs next to nothing when they are
+//! accepted, nothing when they leave, and one look at the end.
+
+use std::time::Duration;
+
+use muster_domain::failure::{Failure, FailureReason};
+use muster_domain::message::MessageState;
+use sqlx::Row as _;
+
+use super::code::AttemptEnd;
+use super::error::failed;
+use super::facts::{FACTS, Facts};
+use super::settle::{self, AttemptResult, Step};
+use super::writer::Txn;
+use super::{bulk, micros};
+use crate::Result;
+
+/// Validity ends at the first multiple of this after its time, so that messages accepted together end together.
+const STEP_US: i64 = 100_000;
+
+/// Runs that one turn looks into. Each holds at most what one transaction accepted.
+const RUNS_MAX: u32 = 16;
+
+/// A run of messages, from the first id to the last, with the time to look at them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    due_time: i64,
+    first_id: i64,
+    last_id: i64,
+}
+
+/// Makes runs of messages, each with its time, in the order of their ids.
+fn runs(messages: impl Iterator<Item = (i64, i64)>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (message_id, time) in messages {
+        let due_time = time.saturating_add(STEP_US - 1).div_euclid(STEP_US) * STEP_US;
+        match runs.last_mut() {
+            Some(run) if run.due_time == due_time => run.last_id = message_id,
+            _ => runs.push(Run { due_time, first_id: message_id, last_id: message_id }),
+        }
+    }
+    runs
+}
+
+/// Looks at messages again at their times; both in the order of the ids.
+pub(super) async fn watch(txn: &mut Txn, messages: impl Iterator<Item = (i64, i64)>) -> Result<()> {
+    bulk::execute(
+        &mut txn.connection,
+        "INSERT INTO expiry (due_time, first_id, last_id) VALUES",
+        3,
+        "ON CONFLICT (due_time, first_id) DO UPDATE SET last_id = max(last_id, excluded.last_id)",
+        &runs(messages),
+        |query, run| query.bind(run.due_time).bind(run.first_id).bind(run.last_id),
+        |query| query,
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Ends what waits past its validity, at most `limit` messages. Of an attempt that is still under way the report may be on
+/// its way: `silence` after the end of the validity nobody waits for it any more, and its outcome is uncertain.
+pub(super) async fn end(txn: &mut Txn, limit: u32, silence: Duration) -> Result<()> {
+    let due = "SELECT due_time, first_id, last_id FROM expiry WHERE due_time <= ? ORDER BY due_time, first_id LIMIT ?";
+    let due = sqlx::query(due).bind(micros(txn.now)).bind(RUNS_MAX).fetch_all(&mut txn.connection).await;
+    let mut left = limit;
+    for row in due.map_err(failed)? {
+        let run = Run { due_time: row.get(0), first_id: row.get(1), last_id: row.get(2) };
+        left -= end_run(txn, run, left, silence).await?;
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Looks at the first messages of a run, and forgets it as far as it was looked at. Returns how many are not over.
+async fn end_run(txn: &mut Txn, run: Run, limit: u32, silence: Duration) -> Result<u32> {
+    let sql = format!(
+        "{FACTS} m.message_id BETWEEN ? AND ? AND s.message_id IS NULL AND m.expire_time <= ? ORDER BY m.message_id LIMIT ?"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(run.first_id)
+        .bind(run.last_id)
+        .bind(micros(txn.now))
+        .bind(limit)
+        .fetch_all(&mut txn.connection)
+        .await
+        .map_err(failed)?;
+    let found = rows.iter().map(Facts::read).collect::<Result<Vec<_>>>()?;
+    let count = found.len() as u32;
+    sqlx::query("DELETE FROM expiry WHERE due_time = ? AND first_id = ?")
+        .bind(run.due_time)
+        .bind(run.first_id)
+        .execute(&mut txn.connection)
+        .await
+        .map_err(failed)?;
+    if let Some(last) = found.last().filter(|last| count == limit && last.message_id < run.last_id) {
+        watch(txn, [(last.message_id + 1, run.due_time), (run.last_id, run.due_time)].into_iter()).await?;
+    }
+    let silence = i64::try_from(silence.as_micros()).unwrap_or(i64::MAX);
+    let (mut steps, mut again) = (Vec::new(), Vec::new());
+    for facts in found {
+        let patience = facts.expire_time.saturating_add(silence);
+        if facts.state == MessageState::Waiting {
+            steps.push(Step::finish(facts, MessageState::Expired, None, None));
+        } else if patience <= micros(txn.now) {
+            steps.push(unheard(facts));
+        } else {
+            again.push((facts.message_id, patience));
+        }
+    }
+    watch(txn, again.into_iter()).await?;
+    settle::apply(txn, steps).await?;
+    Ok(count)
+}
+
+/// Nobody can tell what became of the attempt.
+fn unheard(facts: Facts) -> Step {
+    let why = "no report came after the end of the message's validity";
+    let attempt = AttemptResult::untimed(&facts, AttemptEnd::Uncertain);
+    let failure = Failure::new(FailureReason::OutcomeUnknown, why);
+    Step::finish(facts, MessageState::Uncertain, Some(attempt), Some(failure))
+}
+
+/// When a run is due next.
+pub(super) async fn next(txn: &mut Txn) -> Result<Option<i64>> {
+    sqlx::query_scalar("SELECT min(due_time) FROM expiry").fetch_one(&mut txn.connection).await.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn each_message_is_in_a_run_that_is_due_soon_after_its_time(
+            times in prop::collection::vec(0i64..400_000, 0..200),
+        ) {
+            let messages: Vec<(i64, i64)> = (1..).zip(times).collect();
+            let runs = runs(messages.iter().copied());
+            for (message_id, time) in &messages {
+                let holding: Vec<&Run> =
+                    runs.iter().filter(|run| (run.first_id..=run.last_id).contains(message_id)).collect();
+                prop_assert_eq!(holding.len(), 1);
+                prop_assert!((*time..*time + STEP_US).contains(&holding[0].due_time));
+            }
+            prop_assert!(runs.windows(2).all(|pair| pair[0].due_time != pair[1].due_time));
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Who may write for a node.
+
+use sqlx::Row as _;
+
+use super::error::failed;
+use super::writer::Txn;
+use crate::{Result, SessionRef, StoreError};
+
+/// The session whose writes these are: it must still be the latest one of its node.
+///
+/// The transaction holds the write lock from its first statement, so a fence that was checked holds until its end. Every
+/// write of a session begins with [`check`], or names the epoch in the WHERE clause of a statement of its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fence {
+    pub(super) node_key: i64,
+    pub(super) epoch: i64,
+}
+
+/// The fence of a session.
+pub(super) async fn of(txn: &mut Txn, tenant_key: i64, session: &SessionRef) -> Result<Fence> {
+    let key: Option<i64> = sqlx::query_scalar("SELECT node_key FROM node WHERE tenant_key = ? AND node_id = ?")
+        .bind(tenant_key)
+        .bind(session.node.as_str().to_owned())
+        .fetch_optional(&mut txn.connection)
+        .await
+        .map_err(failed)?;
+    let node_key = key.ok_or_else(|| StoreError::NotFound(session.node.resource_name()))?;
+    Ok(Fence { node_key, epoch: session.epoch.0 as i64 })
+}
+
+/// What the node of a session has told so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    /// Reports up to here are durable.
+    pub(super) report_committed: u64,
+    /// Attempts of earlier sessions are settled once reports up to here are in; zero when nothing is to be settled.
+    pub(super) settle_after: u64,
+}
+
+/// Refuses a session that is not the latest one of its node.
+pub(super) async fn check(txn: &mut Txn, fence: Fence) -> Result<Told> {
+    let row = sqlx::query("SELECT report_committed, settle_after FROM node WHERE node_key = ? AND epoch = ?")
+        .bind(fence.node_key)
+        .bind(fence.epoch)
+        .fetch_optional(&mut txn.connection)
+        .await
+        .map_err(failed)?
+        .ok_or(StoreError::Fenced)?;
+    Ok(Told { report_committed: row.get::<i64, _>(0) as u64, settle_after: row.get::<i64, _>(1) as u64 })
+}

@@ -1,0 +1,141 @@
+//! The cost of a call follows what is due, not what exists: no statement of the hot paths scans a table that grows, nor builds
+//! an index for itself. The statements are the ones that the store runs, taken from its log of statements.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use muster_domain::Timestamp;
+use muster_domain::message::{Idempotency, MessageState, NewMessage, ReceiptKind};
+use muster_store::conformance::fixture::{Fixture, bot, bot_spec, outcome, receipt, refused, sent, text, unknown};
+use muster_store::sqlite::SqliteStore;
+use muster_store::{Expect, FleetWrite, MessageFilter, SessionOpen};
+use sqlx::{Connection as _, Row as _, SqliteConnection};
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+/// Tables that grow with what was ever sent or with what waits, by the names that the statements give them.
+const GROWING: [&str; 14] = [
+    "m",
+    "message",
+    "s",
+    "settled",
+    "change",
+    "p",
+    "parked",
+    "ready",
+    "r",
+    "a",
+    "x",
+    "attempt",
+    "idempotency",
+    "inbound",
+];
+
+/// Keeps the text of every statement.
+#[derive(Clone, Default)]
+struct Statements(Arc<Mutex<BTreeSet<String>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Statements {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "sqlx::query" {
+            let mut fields = Fields::default();
+            event.record(&mut fields);
+            let statement = if fields.statement.trim().is_empty() { fields.summary } else { fields.statement };
+            self.0.lock().unwrap().insert(statement.trim().to_owned());
+        }
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    summary: String,
+    statement: String,
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "summary" => value.clone_into(&mut self.summary),
+            "db.statement" => value.clone_into(&mut self.statement),
+            _ => {}
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+}
+
+/// Everything that happens to messages, and the pages that people look at.
+async fn exercise(fixture: &Fixture) {
+    let session = fixture.open_connected().await;
+    let mut later = text("a", "+5511900000001", "later");
+    later.not_before = Some(Timestamp::now() + Duration::from_secs(60));
+    let keyed = NewMessage {
+        idempotency: Some(Idempotency { key: "k".into(), fingerprint: [1; 16] }),
+        ..text("a", "+5511900000002", "keyed")
+    };
+    let mut short = text("b", "+5511900000003", "short");
+    short.expire_time = Timestamp::now();
+    fixture.accept(vec![later, keyed, short]).await;
+    for what in [sent("X"), unknown(), refused(Duration::ZERO)] {
+        let attempt = fixture.dispatched(&session).await;
+        fixture.tell(&session, vec![outcome(attempt, what)]).await;
+    }
+    let again = fixture.claim_when_due(&session, 1).await[0];
+    fixture.tell(&session, vec![outcome(again, refused(Duration::from_secs(60)))]).await;
+    fixture.accept(vec![text("a", "+5511900000001", "behind")]).await;
+    fixture.claim(&session).await;
+    fixture.tell(&session, vec![receipt("X", ReceiptKind::Read), receipt("Y", ReceiptKind::Read)]).await;
+    let under_way = fixture.accept(vec![text("b", "+5511900000004", "hello")]).await[0];
+    assert_eq!(fixture.claim_ids(&session).await, [under_way]);
+    fixture.store.message_cancel(&fixture.tenant, under_way).await.unwrap();
+    let waiting = fixture.accept(vec![text("a", "+5511900000001", "hello")]).await[0];
+    fixture.store.message_queue_ahead(&fixture.tenant, waiting).await.unwrap();
+    fixture.store.message_cancel(&fixture.tenant, waiting).await.unwrap();
+    fixture.wake_due(100).await;
+    let filters = [
+        MessageFilter { bot: Some(bot("a")), ..MessageFilter::default() },
+        MessageFilter { recipients: vec![text("a", "+5511900000001", "").recipient], ..MessageFilter::default() },
+        MessageFilter { states: vec![MessageState::Failed, MessageState::Uncertain], ..MessageFilter::default() },
+        MessageFilter { states: vec![MessageState::Dispatched], ..MessageFilter::default() },
+    ];
+    for filter in &filters {
+        fixture.store.message_list(&fixture.tenant, filter, Some(waiting), 9).await.unwrap();
+    }
+    fixture.trace(waiting).await;
+    fixture.message(waiting).await;
+    fixture.store.changes_since(&fixture.tenant, 3, None, 9).await.unwrap();
+    let open = SessionOpen { report_head: 100, ..fixture.opening() };
+    fixture.store.session_open(open).await.unwrap();
+    fixture.write(vec![FleetWrite::PutBot(bot_spec("a", "g"), Expect::Any)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_hot_statement_scans_what_grows() {
+    let statements = Statements::default();
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(statements.clone())).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("muster.db");
+    let fixture = Fixture::new(Arc::new(SqliteStore::open(&path).await.unwrap())).await;
+    statements.0.lock().unwrap().clear();
+    exercise(&fixture).await;
+    let seen = statements.0.lock().unwrap().clone();
+    assert!(seen.len() > 50, "only {} statements were seen", seen.len());
+    let mut connection = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    let mut faults = String::new();
+    let planned = ["SELECT", "INSERT", "UPDATE", "DELETE"];
+    for sql in seen.iter().filter(|sql| planned.iter().any(|verb| sql.starts_with(verb))) {
+        let plan = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
+        for row in plan.fetch_all(&mut connection).await.unwrap() {
+            let detail: String = row.get("detail");
+            let scanned = detail.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next());
+            if scanned.is_some_and(|table| GROWING.contains(&table)) || detail.contains("AUTOMATIC") {
+                let _ = writeln!(faults, "{detail}\n    {sql}");
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults}");
+}

@@ -82,6 +82,13 @@ impl Bot {
         notes.as_ref().is_some_and(|notes| notes.try_send(note).is_ok())
     }
 
+    /// The server has forgotten how the login is.
+    fn tell_again(&self) {
+        self.vitals.is_untold.store(true, Ordering::Relaxed);
+        // A supervisor with a full inbox looks at the mark after the next note.
+        self.note(Note::TellAgain);
+    }
+
     /// The network gave a sign of life.
     pub(crate) fn note_sign(&self) {
         self.vitals.unanswered.store(0, Ordering::Relaxed);
@@ -108,6 +115,8 @@ pub(crate) struct Vitals {
     unanswered_since_ms: AtomicI64,
     /// The supervisor has called the bot silent.
     pub(crate) is_shown_silent: AtomicBool,
+    /// The server does not know any more what it was told of the login.
+    pub(crate) is_untold: AtomicBool,
     /// Moving average of what a send takes, in microseconds, plus one; zero before the first.
     call_micros: AtomicU64,
 }
@@ -155,6 +164,12 @@ impl Bots {
         }
         let mut bots = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(bots.entry(id.clone()).or_insert_with(|| Arc::new(Bot::new(id.clone()))))
+    }
+
+    /// The server has forgotten how the logins are: their supervisors tell it again.
+    pub(crate) fn tell_again(&self) {
+        let bots: Vec<_> = self.by_id.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        bots.iter().for_each(|bot| bot.tell_again());
     }
 
     /// Forgets bots that are no longer declared and have no work.

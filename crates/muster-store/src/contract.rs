@@ -72,6 +72,10 @@ pub trait Store: Send + Sync + 'static {
     /// Opens a session: issues its epoch, fences every earlier one, and settles what the agent holds against what the
     /// database believes. Attempts that the agent does not hold are proven not received and wait again; those of a lost
     /// journal become uncertain.
+    ///
+    /// A database that was restored from a backup hears the agent's reports again from where it stands. Where the agent has
+    /// forgotten outcomes behind that, the reports begin behind the forgotten ones, and every message of the node that may be
+    /// among them becomes uncertain: those that were accepted before the latest of them was reported.
     async fn session_open(&self, open: SessionOpen) -> Result<SessionOpened>;
 
     /// Marks the node as offline, unless a newer session has taken over.
@@ -373,8 +377,21 @@ pub struct SessionOpen {
     pub process_id: [u8; 16],
     /// Latest report in its journal.
     pub report_head: u64,
+    /// Reports up to here were acknowledged to it.
+    pub report_acknowledged: u64,
+    /// What it reported and does not remember any more.
+    pub forgotten: Option<Forgotten>,
     /// Attempts that it accepted and that have no outcome in its journal yet.
     pub held: Vec<Held>,
+}
+
+/// The latest of the outcomes that an agent does not remember any more: it cannot tell them again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Offset of its report.
+    pub through: u64,
+    /// How long ago it was reported.
+    pub age: Duration,
 }
 
 /// An attempt that an agent holds.
@@ -403,8 +420,11 @@ pub struct SessionOpened {
     pub held: Vec<(BotId, u32)>,
     /// Attempts that were believed dispatched and had never arrived: they wait again.
     pub returned: u64,
-    /// Attempts of a lost journal: they are uncertain now.
+    /// Messages that are uncertain now: attempts of a lost journal, and what a restored database believes unsent although
+    /// the agent may have sent it and forgotten.
     pub uncertain: u64,
+    /// The agent was told of more durable reports than there are: the database was restored from a backup.
+    pub restored: bool,
     /// Bots of the node that have waiting messages.
     pub bots_waiting: Vec<BotId>,
     /// Version of the desired state.

@@ -220,10 +220,9 @@ impl Log {
 
     /// Carries over what the segments to be deleted may have held, and deletes them.
     fn begin_segment(&mut self, state: &StateCell) -> Result<(), WriteError> {
-        let chains: Vec<_> =
-            state.lock().broken_chains().map(|(chain, offset)| Record::Chain { chain, offset }).collect();
-        if !chains.is_empty() {
-            self.append(&chains)?;
+        let carried = state.lock().carried();
+        if !carried.is_empty() {
+            self.append(&carried)?;
         }
         while let Some(Filed { number, bytes }) = self.closed.front() {
             let (number, bytes) = (*number, *bytes);
@@ -296,6 +295,7 @@ fn carry_over(record: &mut Record, now: Stamp) {
     match record {
         Record::Accept(accept) => accept.stamp = accept.stamp.carried_over(now),
         Record::Report(report) => report.stamp = report.stamp.carried_over(now),
+        Record::Forgotten(forgotten) => forgotten.stamp = forgotten.stamp.carried_over(now),
         Record::Batch { .. }
         | Record::Intent(_)
         | Record::Acknowledged(_)

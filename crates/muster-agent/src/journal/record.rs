@@ -42,6 +42,17 @@ pub(crate) enum Record {
         /// The report after which an attempt must have been chosen.
         offset: u64,
     },
+    /// Outcomes are not remembered any more. Carried from segment to segment.
+    Forgotten(Forgotten),
+}
+
+/// The latest of the outcomes that are not remembered any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Forgotten {
+    /// Where it was reported: every outcome behind it is remembered.
+    pub(crate) through: u64,
+    /// When it was reported.
+    pub(crate) stamp: Stamp,
 }
 
 /// An attempt that was accepted.
@@ -152,6 +163,7 @@ mod kind {
     pub(super) const ACKNOWLEDGED: u8 = 5;
     pub(super) const FORGET: u8 = 6;
     pub(super) const CHAIN: u8 = 7;
+    pub(super) const FORGOTTEN: u8 = 8;
 }
 
 /// Why bytes are no frame.
@@ -216,6 +228,11 @@ impl Record {
                 out.push(kind::CHAIN);
                 out.extend_from_slice(&chain.to_le_bytes());
                 out.extend_from_slice(&offset.to_le_bytes());
+            }
+            Record::Forgotten(Forgotten { through, stamp }) => {
+                out.push(kind::FORGOTTEN);
+                out.extend_from_slice(&through.to_le_bytes());
+                put_stamp(out, *stamp);
             }
         }
         let length = u32::try_from(out.len() - start - HEAD_BYTES).unwrap_or(u32::MAX).to_le_bytes();
@@ -299,6 +316,7 @@ fn decode_payload(mut payload: &[u8]) -> Result<Record, FrameError> {
         kind::ACKNOWLEDGED => Record::Acknowledged(u64_of(read)?),
         kind::FORGET => Record::Forget(attempt_of(read)?),
         kind::CHAIN => Record::Chain { chain: u64_of(read)?, offset: u64_of(read)? },
+        kind::FORGOTTEN => Record::Forgotten(Forgotten { through: u64_of(read)?, stamp: stamp_of(read)? }),
         unknown => return Err(FrameError::KindUnknown(unknown)),
     };
     if payload.is_empty() { Ok(record) } else { Err(FrameError::Malformed) }
@@ -362,6 +380,7 @@ pub(super) mod tests {
             any::<u64>().prop_map(Record::Acknowledged),
             attempts().prop_map(Record::Forget),
             (any::<u64>(), any::<u64>()).prop_map(|(chain, offset)| Record::Chain { chain, offset }),
+            (any::<u64>(), stamps()).prop_map(|(through, stamp)| Record::Forgotten(Forgotten { through, stamp })),
         ]
     }
 

@@ -10,7 +10,7 @@ use muster_domain::MessageId;
 use muster_domain::message::AttemptRef;
 
 use super::chains::Chains;
-use super::record::{Accept, Record, Report, Settled, Settlement};
+use super::record::{Accept, Forgotten, Record, Report, Settled, Settlement};
 use crate::clock::Stamp;
 
 /// Outcomes that are remembered after the server committed them, so that a server that was restored from a backup and
@@ -102,6 +102,8 @@ pub(crate) struct State {
     /// Where the latest outcome of a message is, pending or remembered.
     outcomes: HashMap<MessageId, u64>,
     chains: Chains,
+    /// What is not remembered any more.
+    forgotten: Option<Forgotten>,
     acknowledged: u64,
     head: u64,
     /// Order of the latest attempt that was accepted.
@@ -137,6 +139,7 @@ impl State {
                 }
             }
             Record::Chain { chain, offset } => self.chains.note(chain, offset),
+            Record::Forgotten(forgotten) => self.note_forgotten(forgotten),
         }
     }
 
@@ -232,7 +235,15 @@ impl State {
             if let Some((_, forgotten)) = self.remembered.pop_first() {
                 self.unlive(forgotten.home);
                 self.unindex(&forgotten.report);
+                let Report { offset: through, stamp, .. } = forgotten.report;
+                self.note_forgotten(Forgotten { through, stamp });
             }
+        }
+    }
+
+    fn note_forgotten(&mut self, forgotten: Forgotten) {
+        if self.forgotten.is_none_or(|before| before.through < forgotten.through) {
+            self.forgotten = Some(forgotten);
         }
     }
 
@@ -318,6 +329,11 @@ impl State {
         self.remembered.get(&offset).map(|stored| &stored.report)
     }
 
+    /// The outcomes that are not remembered any more, if there are any.
+    pub(crate) fn forgotten(&self) -> Option<Forgotten> {
+        self.forgotten
+    }
+
     /// How many reports wait for the server.
     pub(crate) fn pending_count(&self) -> usize {
         self.pending.len()
@@ -359,6 +375,12 @@ impl State {
     /// Bytes of a segment that are still needed.
     pub(crate) fn live_bytes(&self, segment: u64) -> u64 {
         self.live.get(&segment).copied().unwrap_or(0)
+    }
+
+    /// What each segment begins with, so that none of the earlier ones is needed for it.
+    pub(crate) fn carried(&self) -> Vec<Record> {
+        let chains = self.chains.iter().map(|(chain, offset)| Record::Chain { chain, offset });
+        chains.chain(self.forgotten.map(Record::Forgotten)).collect()
     }
 
     /// Everything in a segment that is still needed, to be written again elsewhere.
@@ -473,14 +495,17 @@ mod tests {
         bench.apply(1, Record::Acknowledged(1));
         bench.now = at(7 * 24 * HOUR_MS + 1);
         bench.settle(2, 2, 8, Settlement::Sent);
+        assert_eq!(bench.state.forgotten(), None);
         bench.apply(2, Record::Acknowledged(2));
         assert_eq!(bench.state.known(attempt_ref(7, 1)), Known::New);
         assert_eq!(bench.state.live_bytes(1), 0);
+        assert_eq!(bench.state.forgotten(), Some(Forgotten { through: 1, stamp: at(0) }));
         for i in 0..=OUTCOMES_REMEMBERED_MAX as u64 {
             bench.settle(3, 3 + i, 100 + i as i64, Settlement::Ended);
         }
         bench.apply(3, Record::Acknowledged(u64::MAX));
         assert_eq!(bench.state.live_bytes(3), OUTCOMES_REMEMBERED_MAX as u64 * 10);
+        assert_eq!(bench.state.forgotten().map(|forgotten| forgotten.through), Some(3));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::log::Log;
 use super::record::tests::attempt_ref;
 use super::record::{Accept, Record, Report, Settled, Settlement};
 use super::segment;
-use super::state::{State, StateCell};
+use super::state::{OUTCOMES_REMEMBERED_FOR, State, StateCell};
 use super::{FREE_BYTES_MIN, Journal};
 use crate::clock::Stamp;
 
@@ -56,7 +56,7 @@ impl Model {
                 self.pending.retain(|offset| *offset > acknowledged);
             }
             Record::Forget(attempt) => self.drop(attempt.message_id.raw(), attempt.attempt_no),
-            Record::Batch { .. } | Record::Chain { .. } => {}
+            Record::Batch { .. } | Record::Chain { .. } | Record::Forgotten(_) => {}
         }
     }
 
@@ -309,6 +309,28 @@ fn restarts_leave_no_trail_of_files() {
     }
     assert_eq!(segment::list(bench.dir.path()).unwrap().len(), 1);
     assert_eq!(bench.state(), bench.model);
+}
+
+#[test]
+fn what_was_forgotten_stays_known_when_its_segment_is_gone() {
+    let mut bench = Bench::new(512);
+    let now = Stamp::now();
+    let long_ago = i64::try_from(2 * OUTCOMES_REMEMBERED_FOR.as_millis()).unwrap();
+    let stamp = Stamp { boot_ms: now.boot_ms - long_ago, wall_ms: now.wall_ms - long_ago };
+    let settles = Some(Settled { attempt: attempt_ref(1, 1), how: Settlement::Sent });
+    let outcome = [Record::Report(Report { offset: 1, stamp, settles, body: Bytes::new() }), Record::Acknowledged(1)];
+    let (log, state) = bench.open.as_mut().unwrap();
+    let homes = log.append(&outcome).unwrap().to_vec();
+    outcome.iter().zip(homes).for_each(|(record, home)| state.lock().apply(record.clone(), home, now));
+    let first = bench.active_path();
+    while first.exists() {
+        bench.append(&[Step::Receipt, Step::Acknowledge { behind: 0 }]);
+    }
+    for _ in 0..2 {
+        bench.reopen().unwrap();
+        let forgotten = bench.open.as_ref().unwrap().1.lock().forgotten().unwrap();
+        assert_eq!((forgotten.through, forgotten.stamp.age(now).as_secs()), (1, 2 * OUTCOMES_REMEMBERED_FOR.as_secs()));
+    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::{Credits, End, Sessions};
+use crate::clock::Stamp;
+use crate::journal::record::Forgotten;
 
 /// The revision of the protocol that this agent speaks.
 const PROTOCOL: u32 = 1;
@@ -67,7 +69,7 @@ impl Sessions {
     fn hello(&self, credits: &Credits) -> wire::Hello {
         let desired_version = self.applied_version.load(Ordering::Relaxed);
         let identity = self.journal.identity();
-        let (held, report_head) = self.journal.read(|state| {
+        let (held, report_head, report_acknowledged, forgotten) = self.journal.read(|state| {
             let mut held: Vec<_> = state
                 .held()
                 .map(|held| wire::HeldAttempt { attempt: Some(held.accept.attempt.into()), started: held.started })
@@ -75,7 +77,11 @@ impl Sessions {
             // An outcome that the server does not have yet: to it, the attempt is still here.
             let told = state.unacknowledged_attempts().filter(|attempt| state.held_of(attempt.message_id).is_none());
             held.extend(told.map(|attempt| wire::HeldAttempt { attempt: Some(attempt.into()), started: true }));
-            (held, state.head())
+            (held, state.head(), state.acknowledged(), state.forgotten())
+        });
+        let forgotten = forgotten.map(|Forgotten { through, stamp }| wire::ForgottenOutcomes {
+            through,
+            age_ms: u64::try_from(stamp.age(Stamp::now()).as_millis()).unwrap_or(u64::MAX),
         });
         wire::Hello {
             node: self.node.to_string(),
@@ -91,6 +97,8 @@ impl Sessions {
             desired_version,
             credit: Some(credits.frame()),
             receive_bytes_max: u32::try_from(FRAME_BYTES_MAX).unwrap_or(u32::MAX),
+            report_acknowledged,
+            forgotten,
         }
     }
 

@@ -197,10 +197,20 @@ impl Sessions {
     /// One session from Welcome to its end.
     async fn hold(&self, opened: Opened, shutdown: &CancellationToken) -> End {
         let Opened { welcome, frames, inbound, credits } = opened;
-        if welcome.report_committed > self.journal.read(|state| state.acknowledged()) {
-            self.journal.acknowledge(welcome.report_committed);
-        }
         tracing::info!(node = %self.node, epoch = welcome.epoch, "a session with the server is open");
+        let acknowledged = self.journal.read(|state| state.acknowledged());
+        if welcome.report_committed > acknowledged {
+            self.journal.acknowledge(welcome.report_committed);
+        } else if welcome.report_committed < acknowledged {
+            let report_committed = welcome.report_committed;
+            tracing::warn!(
+                report_committed,
+                acknowledged,
+                "the server has fewer reports than it acknowledged, as if restored from a backup: what is remembered is told \
+                 again"
+            );
+            self.lanes.bots().tell_again();
+        }
 
         let shared = Arc::new(Shared {
             received_seq: AtomicU64::new(1),

@@ -40,6 +40,8 @@ pub(crate) enum Note {
     Suspect,
     /// A bot that was called silent gave a sign of life.
     Alive,
+    /// The server has forgotten how the login is.
+    TellAgain,
     /// The login came up.
     Connected {
         /// The bot's own address, where the gateway tells it.
@@ -178,6 +180,8 @@ impl Supervision {
         match note {
             Note::Suspect => self.watch.look_soon(now),
             Note::Alive => self.watch.set_silent(false),
+            // The mark beside it says so.
+            Note::TellAgain => {}
             Note::Connected { address } => {
                 self.link.tell(LinkUpdate::Progress(LinkProgress::Linked { address: address.clone() }));
                 self.watch.connected(address, now);
@@ -229,6 +233,9 @@ impl Supervision {
     /// Tells the server what changed. `false` when the journal is closed.
     async fn tell(&mut self) -> bool {
         self.bot.vitals.is_shown_silent.store(self.watch.is_silent(), Ordering::Relaxed);
+        if self.bot.vitals.is_untold.swap(false, Ordering::Relaxed) {
+            self.watch.forget_told();
+        }
         let Some(change) = self.watch.change(&self.bot.id) else {
             return true;
         };

@@ -246,6 +246,11 @@ impl Watch {
         self.is_silent && self.connection == Some(Connection::Connected)
     }
 
+    /// The server does not know any more what it was told.
+    pub(super) fn forget_told(&mut self) {
+        self.told = None;
+    }
+
     /// What the server does not know yet. Asking for it counts as telling.
     pub(super) fn change(&mut self, bot: &BotId) -> Option<ConnectionChange> {
         let is_silent = self.is_silent();
@@ -294,6 +299,9 @@ mod tests {
         let now = Instant::now();
         let mut watch = connected(now);
         watch.seen(Ok(Connection::Connected), now, 0.1);
+        assert_eq!(watch.change(&bot()), None);
+        watch.forget_told();
+        assert_eq!(watch.change(&bot()).unwrap().connection, Connection::Connected);
         assert_eq!(watch.change(&bot()), None);
         watch.closed(CloseReason::Lost, "408".into(), now);
         let change = watch.change(&bot()).unwrap();

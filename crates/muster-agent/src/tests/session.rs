@@ -90,6 +90,20 @@ async fn a_known_outcome_is_repeated_and_nothing_is_sent_again() {
 }
 
 #[tokio::test]
+async fn what_may_have_been_sent_is_not_sent_again_under_another_number() {
+    let (bench, mut session) = Bench::new().await;
+    session.dispatch(0, vec![attempt(1, "a", "unknown")]).await;
+    let first = session.outcomes(1).await;
+    session.acknowledge(first[0].0).await;
+    let later =
+        wire::Attempt { r#ref: Some(wire::AttemptRef { message_id: 1, attempt_no: 3 }), ..attempt(1, "a", "ok") };
+    session.dispatch(0, vec![later]).await;
+    let again = session.outcomes(1).await;
+    assert_eq!((kinds(&again), again[0].1.attempt.unwrap().attempt_no), (vec![(1, Uncertain)], 3));
+    assert_eq!(bench.agent.gateway.sent(), [1]);
+}
+
+#[tokio::test]
 async fn two_attempts_of_one_message_in_a_frame_are_sent_once() {
     let (bench, mut session) = Bench::new().await;
     let second =
@@ -452,9 +466,22 @@ async fn a_server_that_forgot_gets_what_is_remembered_in_its_place() {
     session.outcomes(1).await;
     drop(session);
     let mut session = bench.server.session().await;
-    session.hello().await;
+    let hello = session.hello().await;
+    assert_eq!((hello.report_acknowledged, hello.forgotten), (offset, None));
     session.welcome(0).await;
     let reports = session.reports().await;
     assert_eq!(reports.first_offset, 1);
     assert_eq!(super::outcome(&reports.reports[offset as usize - 1]), (1, Sent));
+    // How the logins are was acknowledged and is not kept: it is told anew.
+    let mut logins = std::collections::BTreeSet::new();
+    while logins.len() < 2 {
+        let reports = session.reports().await;
+        for (report_offset, report) in (reports.first_offset..).zip(reports.reports) {
+            if let Some(wire::report::Body::Connection(change)) = report.body
+                && report_offset > hello.report_head
+            {
+                logins.insert(change.bot);
+            }
+        }
+    }
 }

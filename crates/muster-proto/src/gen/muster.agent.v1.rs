@@ -823,6 +823,23 @@ pub struct Hello {
     /// Largest frame that the agent reads, in bytes.
     #[prost(uint32, tag = "13")]
     pub receive_bytes_max: u32,
+    /// Reports up to here were acknowledged to the agent. A server that has fewer was restored from a backup: it hears again
+    /// what the agent remembers.
+    #[prost(uint64, tag = "14")]
+    pub report_acknowledged: u64,
+    /// What the agent reported and does not remember any more; unset if it remembers every outcome that it ever reported.
+    #[prost(message, optional, tag = "15")]
+    pub forgotten: ::core::option::Option<ForgottenOutcomes>,
+}
+/// Outcomes that were acknowledged long ago. A server that does not know them cannot have them from the agent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForgottenOutcomes {
+    /// Offset of the latest one; the agent remembers every outcome behind it.
+    #[prost(uint64, tag = "1")]
+    pub through: u64,
+    /// How long ago it was reported.
+    #[prost(uint64, tag = "2")]
+    pub age_ms: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeldAttempt {
@@ -850,7 +867,8 @@ pub struct Welcome {
     /// End the session when the other side gave no sign for this long.
     #[prost(uint32, tag = "5")]
     pub stall_timeout_ms: u32,
-    /// Reports up to here are durable at the server: send what follows. Zero for a journal that the server did not know.
+    /// Reports up to here are durable at the server, or forgotten by the agent: send what follows. Zero for a journal that the
+    /// server did not know and of which nothing is forgotten.
     #[prost(uint64, tag = "6")]
     pub report_committed: u64,
     /// Held attempts that must not be started: the server has decided otherwise meanwhile. The agent forgets them, unstarted.

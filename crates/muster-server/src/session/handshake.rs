@@ -8,7 +8,7 @@ use muster_domain::limits::FRAME_BYTES_MAX;
 use muster_domain::{NodeId, Violation};
 use muster_proto::agent_v1 as wire;
 use muster_proto::agent_v1::agent_frame::Body;
-use muster_store::{Held, SessionOpen, SessionOpened};
+use muster_store::{Forgotten, Held, SessionOpen, SessionOpened};
 
 use super::ending::Ending;
 use super::registry::Handle;
@@ -26,6 +26,10 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Least size of a frame that an agent must be able to read: an attempt with the longest text fits several times.
 const RECEIVE_BYTES_MIN: usize = 64 * 1024;
+
+/// How long ago an agent may have forgotten something: further means that its clock stood still or ran wild, and nothing that is
+/// not over is so old.
+const FORGOTTEN_AGE_MAX: Duration = Duration::from_secs(400 * 24 * 3600);
 
 /// Characters of an agent's build that are kept.
 const VERSION_CHARS_MAX: usize = 64;
@@ -49,6 +53,8 @@ struct Hello {
     journal_opening: u64,
     process_id: [u8; 16],
     report_head: u64,
+    report_acknowledged: u64,
+    forgotten: Option<Forgotten>,
     held: Vec<Held>,
     desired_version: u64,
     credit: wire::Credit,
@@ -86,7 +92,7 @@ where
     }
     let Hello { node, journal_id, credit, desired_version, receive_bytes_max, .. } = &hello;
     let (node, journal_id, credit) = (node.clone(), *journal_id, *credit);
-    let (desired_version, receive_bytes_max) = (*desired_version, *receive_bytes_max);
+    let (mut desired_version, receive_bytes_max) = (*desired_version, *receive_bytes_max);
     let capabilities = hello.capabilities.iter().filter(|theirs| CAPABILITIES.contains(&theirs.as_str()));
     let capabilities = capabilities.cloned().collect();
     let open = SessionOpen {
@@ -97,9 +103,24 @@ where
         journal_opening: hello.journal_opening,
         process_id: hello.process_id,
         report_head: hello.report_head,
+        report_acknowledged: hello.report_acknowledged,
+        forgotten: hello.forgotten,
         held: hello.held,
     };
     let mut opened = context.store.session_open(open).await.map_err(|error| Some(Ending::of_store(&error, &node)))?;
+    if opened.restored {
+        let (report_committed, uncertain) = (opened.report_committed, opened.uncertain);
+        tracing::warn!(
+            node.id = %node,
+            report_committed,
+            report_acknowledged = hello.report_acknowledged,
+            uncertain,
+            "the agent was told that more of its reports are durable than are here: the database was restored from a backup. \
+             The agent tells again what it remembers"
+        );
+        // The versions that the agent knows are of another history.
+        desired_version = 0;
+    }
     let welcome = wire::Welcome {
         protocol: PROTOCOL,
         epoch: opened.session.epoch.0,
@@ -153,6 +174,11 @@ fn read(hello: wire::Hello) -> Result<Hello, Violation> {
         journal_opening: hello.journal_opening,
         process_id: id("process_id", &hello.process_id)?,
         report_head: hello.report_head,
+        report_acknowledged: hello.report_acknowledged,
+        forgotten: hello.forgotten.map(|wire::ForgottenOutcomes { through, age_ms }| Forgotten {
+            through,
+            age: Duration::from_millis(age_ms).min(FORGOTTEN_AGE_MAX),
+        }),
         held,
         desired_version: hello.desired_version,
         credit: hello.credit.unwrap_or_default(),

@@ -113,6 +113,21 @@ async fn a_copied_journal_is_found_out() {
 }
 
 #[tokio::test]
+async fn a_restored_server_begins_anew_with_an_agent_that_knows_more() {
+    let world = World::with_bots(&["a"]).await;
+    let forgotten = Some(wire::ForgottenOutcomes { through: 6, age_ms: 1_000 });
+    let knows_more = wire::Hello { report_head: 9, report_acknowledged: 9, forgotten, desired_version: 1, ..hello() };
+    let mut agent = Agent::open_with(&world, knows_more).await;
+    assert_eq!(agent.welcome.report_committed, 6);
+    let desired = agent.desired().await;
+    assert_eq!((desired.base_version, desired.bots.len()), (0, 1), "the whole: versions are of another history");
+    agent.report(vec![wire::report::Body::Receipt(wire::ReceiptReport::default()); 3]).await;
+    agent.report_connected(&["a"]).await;
+    world.send_text("a", "r", "x").await;
+    agent.attempts(1).await;
+}
+
+#[tokio::test]
 async fn a_gap_in_the_numbers_ends_the_session() {
     let world = World::with_bots(&[]).await;
     let mut agent = Agent::open(&world).await;

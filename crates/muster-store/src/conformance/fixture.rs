@@ -112,6 +112,8 @@ impl Fixture {
             journal_opening: 1,
             process_id: PROCESS,
             report_head: 0,
+            report_acknowledged: 0,
+            forgotten: None,
             held: Vec::new(),
         }
     }

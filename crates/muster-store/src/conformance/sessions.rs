@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use muster_domain::message::HandbackReason;
 use muster_domain::message::Outcome;
-use muster_domain::{Epoch, NodeId};
+use muster_domain::{Epoch, NodeId, Timestamp};
 
 use super::fixture::{Fixture, PROCESS, batch, claim_all, connected, node, outcome, sent, text, unknown};
-use crate::{AttemptRecord, CancelResult, Claim, Expect, FleetWrite, Held, ReportBody, SessionOpen, StoreError};
+use crate::{
+    AttemptRecord, AttemptRef, CancelResult, Claim, Expect, FleetWrite, Forgotten, Held, ReportBody, SessionOpen,
+    StoreError,
+};
 
-fn held(attempt: crate::AttemptRef) -> Held {
+fn held(attempt: AttemptRef) -> Held {
     Held { attempt, started: false }
 }
 
@@ -125,6 +128,68 @@ pub async fn a_lost_journal_leaves_uncertain_attempts(fixture: Fixture) {
     assert_eq!(fixture.claim_ids(&opened.session).await, [waiting]);
 }
 
+/// A store that was restored from a backup hears the agent's reports again from where it stands, and nothing is claimed before:
+/// what it believes under way, and what it believes waiting, may have been sent.
+pub async fn a_restored_store_hears_again_what_is_remembered(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let under_way = fixture.dispatched(&session).await;
+    let ids = fixture.accept((2..=3).map(|i| text("a", &format!("+551190000000{i}"), "waits")).collect()).await;
+    let open = SessionOpen { report_head: 5, report_acknowledged: 5, ..fixture.opening() };
+    let opened = fixture.store.session_open(open).await.unwrap();
+    assert!(opened.restored);
+    assert_eq!((opened.report_committed, opened.returned, opened.uncertain), (2, 0, 0));
+    assert_eq!(fixture.claim_ids(&opened.session).await, []);
+    let waiting = AttemptRef { message_id: ids[0], attempt_no: 1 };
+    let told = vec![outcome(under_way, sent("X")), outcome(waiting, sent("Y")), ReportBody::Unknown];
+    fixture.report(&opened.session, 3, told).await;
+    assert_eq!([fixture.state(under_way.message_id).await, fixture.state(ids[0]).await], ["SENT", "SENT"]);
+    assert_eq!(fixture.claim_ids(&opened.session).await, ids[1..]);
+    let again = SessionOpen { report_head: 5, report_acknowledged: 5, ..fixture.opening() };
+    assert!(!fixture.store.session_open(again).await.unwrap().restored);
+}
+
+/// Where the agent of a restored store has forgotten outcomes, its reports begin behind them, and whatever may have been sent is
+/// uncertain until somebody knows. What waits for a later time cannot have left.
+pub async fn what_an_agent_forgot_leaves_uncertain_messages(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let (under_way, refusal) = (fixture.dispatched(&session).await, fixture.dispatched(&session).await);
+    fixture.tell(&session, vec![outcome(refusal, super::fixture::refused(Duration::from_secs(60)))]).await;
+    let waiting = fixture.accept(vec![text("b", "+5511900000002", "waits")]).await[0];
+    let mut later = text("a", "+5511900000003", "later");
+    later.not_before = Some(Timestamp::now() + Duration::from_secs(600));
+    let later = fixture.accept(vec![later]).await[0];
+    let forgotten = Some(Forgotten { through: 499, age: Duration::ZERO });
+    let open = SessionOpen { report_head: 900, report_acknowledged: 900, forgotten, ..fixture.opening() };
+    let opened = fixture.store.session_open(open).await.unwrap();
+    assert_eq!((opened.restored, opened.report_committed, opened.uncertain), (true, 499, 3));
+    for id in [refusal.message_id, under_way.message_id, waiting] {
+        assert_eq!(fixture.state(id).await, "UNCERTAIN");
+        assert!(fixture.message(id).await.failure.is_some());
+    }
+    assert_eq!(fixture.state(later).await, "WAITING");
+    let attempt = AttemptRef { message_id: waiting, attempt_no: 1 };
+    fixture.report(&opened.session, 500, vec![outcome(under_way, sent("X")), outcome(attempt, sent("Y"))]).await;
+    assert_eq!([fixture.state(under_way.message_id).await, fixture.state(waiting).await], ["SENT", "SENT"]);
+    let gap = fixture.store.reports_apply(&opened.session, batch(503, vec![connected("a")])).await;
+    assert!(matches!(gap, Err(StoreError::ReportGap { expected: 502, .. })));
+}
+
+/// What was accepted after the latest outcome that an agent forgot is not among the forgotten.
+pub async fn what_was_accepted_since_is_not_forgotten(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let under_way = fixture.dispatched(&session).await;
+    let waiting = fixture.accept(vec![text("a", "+5511900000002", "waits")]).await[0];
+    let forgotten = Some(Forgotten { through: 499, age: Duration::from_secs(3_600) });
+    let open = SessionOpen { report_head: 499, report_acknowledged: 499, forgotten, ..fixture.opening() };
+    let opened = fixture.store.session_open(open.clone()).await.unwrap();
+    assert_eq!((opened.report_committed, opened.uncertain, opened.returned), (499, 0, 1));
+    assert_eq!(fixture.claim_ids(&opened.session).await, [under_way.message_id, waiting]);
+    // What was forgotten before what is known here is of no interest.
+    let known = SessionOpen { forgotten: Some(Forgotten { through: 9, age: Duration::ZERO }), ..open };
+    let opened = fixture.store.session_open(known).await.unwrap();
+    assert_eq!((opened.restored, opened.report_committed, opened.uncertain), (false, 499, 0));
+}
+
 /// Attempts that never arrived wait again, once, in their order, and their trace says so.
 pub async fn unreceived_attempts_return_once_in_order(fixture: Fixture) {
     let session = fixture.open_connected().await;
@@ -171,7 +236,7 @@ pub async fn attempts_that_went_on_without_the_agent_are_dropped(fixture: Fixtur
     fixture.tell(&session, vec![outcome(attempts[0], sent("X")), outcome(attempts[1], handed_back)]).await;
     let second = fixture.claim_attempts(&session).await;
     assert_eq!((second[0].message_id, second[0].attempt_no), (ids[1], 2));
-    let never = crate::AttemptRef { message_id: ids[2], attempt_no: 7 };
+    let never = AttemptRef { message_id: ids[2], attempt_no: 7 };
     let all = vec![held(attempts[0]), held(attempts[1]), held(second[0]), held(attempts[2]), held(never)];
     let open = SessionOpen { report_head: 4, held: all, ..fixture.opening() };
     let opened = fixture.store.session_open(open).await.unwrap();

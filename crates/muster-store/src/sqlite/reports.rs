@@ -151,8 +151,11 @@ async fn step(txn: &mut Txn, fence: Fence, facts: Facts, report: OutcomeReport) 
     };
     let now = txn.now;
     Ok(match report.outcome {
-        // The truth beats what was believed: a message that was thought not received and waits again was sent after all.
-        Outcome::Sent { network_id } if open || facts.state == MessageState::Waiting => {
+        // The truth beats what was believed: a message that was thought not received and waits again was sent after all, and so
+        // was one of which nobody knew, whichever of its attempts says so.
+        Outcome::Sent { network_id }
+            if open || matches!(facts.state, MessageState::Waiting | MessageState::Uncertain) =>
+        {
             Some(Step::finish(facts, MessageState::Sent, Some(timed(AttemptEnd::Sent, Some(network_id))), None))
         }
         // Whether it waits again or not, nobody may send it again before this is settled.

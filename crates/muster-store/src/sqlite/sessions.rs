@@ -1,13 +1,15 @@
 //! Sessions of agents: who may write for a node, and what becomes of the attempts of earlier sessions.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use muster_domain::failure::{Failure, FailureReason};
+use muster_domain::gate::WaitReason;
 use muster_domain::message::MessageState;
-use muster_domain::{BotId, Epoch};
+use muster_domain::{BotId, Epoch, MessageId};
 use sqlx::Row as _;
 
-use super::code::AttemptEnd;
+use super::code::{AttemptEnd, Code as _};
 use super::error::failed;
 use super::facts::{self, FACTS, Facts};
 use super::fence::Fence;
@@ -15,6 +17,9 @@ use super::settle::{self, AttemptResult, Place, Step};
 use super::writer::Txn;
 use super::{bulk, micros};
 use crate::{AttemptRef, Held, Result, SessionOpen, SessionOpened, SessionRef, StoreError};
+
+/// What ids tell of the time of acceptance is as fine as this.
+const ID_STEP: Duration = Duration::from_millis(1);
 
 /// What the database knows of the node.
 struct Known {
@@ -35,7 +40,10 @@ pub(super) async fn open(txn: &mut Txn, tenant_key: i64, open: SessionOpen) -> R
         return Err(StoreError::JournalForked(open.node.resource_name()));
     }
     let fence = Fence { node_key: known.node_key, epoch: known.epoch + 1 };
-    let report_committed = if same_journal { known.report_committed } else { 0 };
+    let taken = if same_journal { known.report_committed } else { 0 };
+    let restored = open.report_acknowledged as i64 > taken;
+    let forgotten = open.forgotten.filter(|forgotten| forgotten.through as i64 > taken);
+    let report_committed = forgotten.map_or(taken, |forgotten| forgotten.through.min(open.report_head) as i64);
     // Its reports may still tell what became of attempts that the agent does not hold any more.
     let settle_after = if open.report_head as i64 > report_committed { open.report_head as i64 } else { 0 };
     sqlx::query(
@@ -56,9 +64,12 @@ pub(super) async fn open(txn: &mut Txn, tenant_key: i64, open: SessionOpen) -> R
     .await
     .map_err(failed)?;
     let lost = !same_journal && known.journal_id.is_some();
-    let uncertain =
+    let mut uncertain =
         if lost { settle_lost(txn, fence, "the agent's journal was lost while it held the message").await? } else { 0 };
     let Adopted { drop, cancel, held } = adopt(txn, fence, &open.held).await?;
+    if let Some(forgotten) = forgotten {
+        uncertain += settle_forgotten(txn, fence, MessageId::floor(txn.now - forgotten.age + ID_STEP)).await?;
+    }
     let mut returned = 0;
     if settle_after == 0 {
         returned = settle_unreceived(txn, fence).await?;
@@ -71,6 +82,7 @@ pub(super) async fn open(txn: &mut Txn, tenant_key: i64, open: SessionOpen) -> R
         held,
         returned,
         uncertain,
+        restored,
         bots_waiting: bots_waiting(txn, fence.node_key).await?,
         desired_version: known.desired_version as u64,
     })
@@ -185,6 +197,37 @@ pub(super) async fn settle_lost(txn: &mut Txn, fence: Fence, why: &'static str) 
             Step::finish(facts, MessageState::Uncertain, Some(attempt), Some(failure.clone()))
         })
         .collect();
+    let count = steps.len() as u64;
+    settle::apply(txn, steps).await?;
+    Ok(count)
+}
+
+/// Messages of the node that were accepted before `until` and may have been sent without anybody knowing any more: attempts
+/// that the agent does not hold, and whatever could have left. Those that wait for a time of their own could not.
+async fn settle_forgotten(txn: &mut Txn, fence: Fence, until: MessageId) -> Result<u64> {
+    let sql = format!(
+        "{FACTS} m.message_id IN (SELECT message_id FROM flight WHERE node_key = ?1 AND holder_epoch < ?2 AND message_id < ?3 \
+         UNION ALL SELECT r.message_id FROM ready r JOIN bot b USING (bot_key) WHERE b.node_key = ?1 AND r.message_id < ?3 \
+         UNION ALL SELECT p.message_id FROM parked p JOIN bot b USING (bot_key) WHERE b.node_key = ?1 AND p.message_id < ?3 \
+         AND NOT (p.reason = ?4 AND p.wake_time > ?5))"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(fence.node_key)
+        .bind(fence.epoch)
+        .bind(until.raw())
+        .bind(WaitReason::NotBefore.code())
+        .bind(micros(txn.now))
+        .fetch_all(&mut txn.connection)
+        .await
+        .map_err(failed)?;
+    let why = "the server was restored from a backup, and the agent does not remember whether it sent the message";
+    let failure = Failure::new(FailureReason::OutcomeUnknown, why);
+    let step = |facts: Facts| {
+        let under_way = facts.state == MessageState::Dispatched;
+        let attempt = under_way.then(|| AttemptResult::untimed(&facts, AttemptEnd::Uncertain));
+        Step::finish(facts, MessageState::Uncertain, attempt, Some(failure.clone()))
+    };
+    let steps: Vec<Step> = rows.iter().map(|row| Facts::read(row).map(step)).collect::<Result<_>>()?;
     let count = steps.len() as u64;
     settle::apply(txn, steps).await?;
     Ok(count)

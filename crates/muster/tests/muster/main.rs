@@ -6,5 +6,6 @@ mod commands;
 mod configuration;
 mod demo;
 mod quickstart;
+mod restore;
 mod rows;
 mod stage;

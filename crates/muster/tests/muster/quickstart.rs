@@ -1,52 +1,6 @@
 //! The README's quickstart, by hand.
 
-use muster_demo::processes::Process;
-
-use crate::stage::{Stage, sample, until};
-
-/// The sample simulator on free ports.
-async fn simulator(stage: &Stage) -> Process {
-    let ledger = stage.folder.path().join("ledger.jsonl");
-    let sim = sample("sim.toml");
-    let args = [
-        "sim",
-        "--config",
-        sim.to_str().unwrap(),
-        "--ledger",
-        ledger.to_str().unwrap(),
-        "--admin",
-        "127.0.0.1:0",
-        "--gateway",
-        "evolution-a=127.0.0.1:0",
-        "--gateway",
-        "evolution-b=127.0.0.1:0",
-        "--behaviour",
-        "auto_scan_after_ms=200",
-    ];
-    stage.program.start("sim", args).await.unwrap()
-}
-
-/// The sample agent of a node.
-async fn agent(stage: &Stage, sim: &Process, letter: &str) -> Process {
-    let config = sample(&format!("agent-{letter}.toml"));
-    let journal = stage.folder.path().join(format!("journal-{letter}"));
-    let gateway = format!("evolution-{letter}={}", sim.address(&format!("gateways/evolution-{letter}")));
-    let address = stage.address();
-    let args = [
-        "agent",
-        "--config",
-        config.to_str().unwrap(),
-        "--server",
-        &address,
-        "--journal",
-        journal.to_str().unwrap(),
-        "--webhook-listen",
-        "127.0.0.1:0",
-        "--gateway",
-        &gateway,
-    ];
-    stage.program.start(&format!("agent-{letter}"), args).await.unwrap()
-}
+use crate::stage::{Stage, agent, sample, simulator, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_an_empty_server_to_a_read_receipt() {

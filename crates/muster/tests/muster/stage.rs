@@ -127,6 +127,50 @@ impl Stage {
     }
 }
 
+/// The sample simulator on free ports.
+pub(crate) async fn simulator(stage: &Stage) -> Process {
+    let ledger = stage.folder.path().join("ledger.jsonl");
+    let sim = sample("sim.toml");
+    let args = [
+        "sim",
+        "--config",
+        sim.to_str().unwrap(),
+        "--ledger",
+        ledger.to_str().unwrap(),
+        "--admin",
+        "127.0.0.1:0",
+        "--gateway",
+        "evolution-a=127.0.0.1:0",
+        "--gateway",
+        "evolution-b=127.0.0.1:0",
+        "--behaviour",
+        "auto_scan_after_ms=200",
+    ];
+    stage.program.start("sim", args).await.unwrap()
+}
+
+/// The sample agent of a node.
+pub(crate) async fn agent(stage: &Stage, sim: &Process, letter: &str) -> Process {
+    let config = sample(&format!("agent-{letter}.toml"));
+    let journal = stage.folder.path().join(format!("journal-{letter}"));
+    let gateway = format!("evolution-{letter}={}", sim.address(&format!("gateways/evolution-{letter}")));
+    let address = stage.address();
+    let args = [
+        "agent",
+        "--config",
+        config.to_str().unwrap(),
+        "--server",
+        &address,
+        "--journal",
+        journal.to_str().unwrap(),
+        "--webhook-listen",
+        "127.0.0.1:0",
+        "--gateway",
+        &gateway,
+    ];
+    stage.program.start(&format!("agent-{letter}"), args).await.unwrap()
+}
+
 /// Waits until something is true.
 #[track_caller]
 pub(crate) fn until(what: &str, mut is_true: impl FnMut() -> bool) {

@@ -13,6 +13,8 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod contract;
+mod session;
 pub mod sqlite;
 
 pub use contract::*;
+pub use session::*;

@@ -254,6 +254,6 @@ pub struct ReportsApplied {
     pub finished: Vec<(BotId, u32)>,
     /// Bots that have work now: their connection came up, or a message waits again.
     pub wake: Vec<BotId>,
-    /// Something that is parked has become due: see [`Store::wake_due`].
+    /// Something that is parked has become due: see [`crate::Store::wake_due`].
     pub something_due: bool,
 }

@@ -266,9 +266,9 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Messages that are not where the facts of a step say: the step and its facts come from different transactions.
-    pub(crate) fn misplaced(missing: u64, of: u64) -> Self {
-        StoreError::Failed(format!("{missing} of {of} messages were not where they should be"))
+    /// A message that is not where the facts of a step say: the step and its facts come from different transactions.
+    pub(crate) fn misplaced() -> Self {
+        StoreError::Failed("a message was not where it should be".into())
     }
 }
 

@@ -41,7 +41,8 @@ struct Statements(Arc<Mutex<BTreeSet<String>>>);
 
 impl<S: tracing::Subscriber> Layer<S> for Statements {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == "sqlx::query" {
+        // The readers' driver tells short statements in their summary only; the writer has a log of its own.
+        if ["sqlx::query", "muster_store::statement"].contains(&event.metadata().target()) {
             let mut fields = Fields::default();
             event.record(&mut fields);
             let statement = if fields.statement.trim().is_empty() { fields.summary } else { fields.statement };
@@ -65,7 +66,11 @@ impl Visit for Fields {
         }
     }
 
-    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "sql" {
+            self.statement = format!("{value:?}");
+        }
+    }
 }
 
 /// Everything that happens to messages, and the pages that people look at.

@@ -5,15 +5,16 @@ use std::time::Duration;
 use muster_domain::failure::Failure;
 use muster_domain::message::{Attempt, HandbackReason, MessageState, Outcome};
 use muster_domain::{Epoch, MessageId};
+use rusqlite::params;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use super::code::{AttemptEnd, Code};
 use super::directory::node_id;
 use super::error::failed;
-use super::settle::Step;
-use super::writer::Txn;
-use super::{bulk, micros, time, time_opt};
+use super::settle::{AttemptResult, Step};
+use super::txn::Txn;
+use super::{micros, time, time_opt};
 use crate::{AttemptRecord, Result};
 
 /// Attempts that are kept apart, the one under way, and the one that settled the message.
@@ -90,47 +91,47 @@ fn latest_end(state: MessageState, row: &SqliteRow) -> Option<AttemptEnd> {
     }
 }
 
-/// Keeps attempts that another one will follow, or whose end the message's state does not tell.
-pub(super) async fn keep(txn: &mut Txn, steps: &[&Step]) -> Result<()> {
-    let now = micros(txn.now);
-    bulk::insert(
-        &mut txn.connection,
-        "INSERT OR REPLACE INTO attempt (message_id, attempt_no, node_key, epoch, dispatch_time, outcome_time, outcome, reason, \
-         detail, network_id, queued_us, gateway_us) VALUES",
-        12,
-        steps,
-        |query, step| {
-            let (facts, latest) = (&step.facts, step.facts.latest.as_ref());
-            let query = query.bind(facts.message_id).bind(facts.attempt_no).bind(latest.map(|latest| latest.node_key));
-            let query = query.bind(latest.map(|latest| latest.epoch)).bind(latest.map(|latest| latest.dispatch_time));
-            let query = query.bind(now).bind(step.attempt.as_ref().map(|attempt| attempt.end.code()));
-            let query = query.bind(step.reason()).bind(step.detail()).bind(step.network_id());
-            query.bind(step.queued_us()).bind(step.gateway_us())
-        },
+/// Keeps an attempt that another one will follow, or whose end the message's state does not tell.
+pub(super) fn keep(txn: &Txn, step: &Step, attempt: &AttemptResult) -> Result<()> {
+    let (facts, end) = (&step.facts, step.end());
+    txn.execute(
+        "INSERT OR REPLACE INTO attempt (message_id, attempt_no, node_key, epoch, dispatch_time, outcome_time, \
+         outcome, reason, detail, network_id, queued_us, gateway_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        params![
+            facts.message_id,
+            facts.attempt_no,
+            facts.latest.map(|latest| latest.node_key),
+            facts.latest.map(|latest| latest.epoch),
+            facts.latest.map(|latest| latest.dispatch_time),
+            micros(txn.now),
+            attempt.end.code(),
+            end.reason,
+            end.detail,
+            end.network_id,
+            end.queued_us,
+            end.gateway_us,
+        ],
     )
-    .await
-    .map(|_| ())
+    .map(drop)
 }
 
-/// Corrects kept attempts that came to something else than was believed.
-pub(super) async fn correct(txn: &mut Txn, steps: &[&Step]) -> Result<()> {
-    let now = micros(txn.now);
-    bulk::execute(
-        &mut txn.connection,
-        "UPDATE attempt SET outcome_time = v.column3, outcome = v.column4, reason = v.column5, detail = v.column6, \
-         network_id = v.column7, queued_us = v.column8, gateway_us = v.column9 FROM (VALUES",
-        9,
-        ") AS v WHERE attempt.message_id = v.column1 AND attempt.attempt_no = v.column2",
-        steps,
-        |query, step| {
-            let attempt = step.attempt.as_ref();
-            let query = query.bind(step.facts.message_id).bind(attempt.map(|attempt| attempt.attempt_no)).bind(now);
-            let query = query.bind(attempt.map(|attempt| attempt.end.code()));
-            let query = query.bind(step.reason()).bind(step.detail()).bind(step.network_id());
-            query.bind(step.queued_us()).bind(step.gateway_us())
-        },
-        |query| query,
+/// Corrects an attempt that came to something else than was believed, if it is kept.
+pub(super) fn correct(txn: &Txn, step: &Step, attempt: &AttemptResult) -> Result<()> {
+    let end = step.end();
+    txn.execute(
+        "UPDATE attempt SET outcome_time = ?3, outcome = ?4, reason = ?5, detail = ?6, network_id = ?7, queued_us \
+         = ?8, gateway_us = ?9 WHERE message_id = ?1 AND attempt_no = ?2",
+        params![
+            step.facts.message_id,
+            attempt.attempt_no,
+            micros(txn.now),
+            attempt.end.code(),
+            end.reason,
+            end.detail,
+            end.network_id,
+            end.queued_us,
+            end.gateway_us,
+        ],
     )
-    .await
-    .map(|_| ())
+    .map(drop)
 }

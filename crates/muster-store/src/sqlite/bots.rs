@@ -4,6 +4,7 @@ use muster_domain::bot::{Bot, BotSpec, Connection, Hold, Stage, StateCounts};
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::message::MessageState;
 use muster_domain::{Address, BotId};
+use rusqlite::params;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
@@ -11,10 +12,10 @@ use super::code::Code as _;
 use super::desired;
 use super::directory::{Edit, Entry, bot_id, gateway_id, kind, node_id};
 use super::error::failed;
-use super::facts::{FACTS, Facts};
+use super::facts;
 use super::nodes::labels;
 use super::settle::{self, Step};
-use super::writer::Txn;
+use super::txn::Txn;
 use super::{micros, time, time_opt};
 use crate::{BotFilter, Result};
 
@@ -23,14 +24,18 @@ const BOT: &str = "SELECT b.bot_id, g.gateway_id, n.node_id, b.address, b.displa
     b.create_time, b.update_time, g.kind FROM bot b JOIN gateway g USING (gateway_key) JOIN node n ON n.node_key = b.node_key \
     WHERE b.tenant_key = ";
 
-/// The hold in four columns that begin at `at`, if there is one.
-pub(super) fn hold(row: &SqliteRow, at: usize) -> Option<Hold> {
-    let reason: Option<String> = row.get(at);
+/// The hold that four columns tell, if there is one.
+pub(super) fn hold(
+    reason: Option<String>,
+    author: Option<String>,
+    since: Option<i64>,
+    until: Option<i64>,
+) -> Option<Hold> {
     Some(Hold {
         reason: reason?,
-        author: row.get::<Option<String>, _>(at + 1).unwrap_or_default(),
-        since: time(row.get::<Option<i64>, _>(at + 2).unwrap_or_default()),
-        until: time_opt(row.get(at + 3)),
+        author: author.unwrap_or_default(),
+        since: time(since.unwrap_or_default()),
+        until: time_opt(until),
     })
 }
 
@@ -48,7 +53,7 @@ fn bot(row: &SqliteRow) -> Result<Bot> {
         generation: row.get::<i64, _>(6) as u64,
         stage: Stage::decode(row.get(7))?,
         stage_rule: row.get(8),
-        hold: hold(row, 9),
+        hold: hold(row.get(9), row.get(10), row.get(11), row.get(12)),
         connection: Connection::decode(row.get(13))?,
         connection_detail: row.get(14),
         connection_time: time_opt(row.get(15)),
@@ -140,36 +145,33 @@ pub(super) async fn counts(readers: &SqlitePool, tenant_key: i64, keys: &[Option
 }
 
 /// Where a bot is, as the transaction has it. The directory lags behind by what the transaction itself has moved.
-pub(super) async fn entry(txn: &mut Txn, tenant_key: i64, id: &BotId) -> Result<Option<Entry>> {
-    let row = sqlx::query(
+pub(super) fn entry(txn: &Txn, tenant_key: i64, id: &BotId) -> Result<Option<Entry>> {
+    txn.first(
         "SELECT b.bot_key, b.node_key, g.kind, b.stage FROM bot b JOIN gateway g USING (gateway_key) \
          WHERE b.tenant_key = ? AND b.bot_id = ?",
+        params![tenant_key, id.as_str()],
+        |row| {
+            Ok(Entry {
+                bot_key: row.get(0)?,
+                node_key: row.get(1)?,
+                kind: kind(&row.get::<_, String>(2)?)?,
+                stage: Stage::decode(row.get(3)?)?,
+            })
+        },
     )
-    .bind(tenant_key)
-    .bind(id.as_str().to_owned())
-    .fetch_optional(&mut txn.connection)
-    .await
-    .map_err(failed)?;
-    let read = |row: SqliteRow| {
-        let stage = Stage::decode(row.get(3))?;
-        Ok(Entry { bot_key: row.get(0), node_key: row.get(1), kind: kind(row.get(2))?, stage })
-    };
-    row.map(read).transpose()
 }
 
 /// Notes that nobody has told yet whether a bot is connected where it is now.
-pub(super) async fn disconnect(txn: &mut Txn, bot_key: i64) -> Result<()> {
-    sqlx::query("UPDATE bot SET connection = ?, connection_detail = '' WHERE bot_key = ?")
-        .bind(Connection::Disconnected.code())
-        .bind(bot_key)
-        .execute(&mut txn.connection)
-        .await
-        .map_err(failed)?;
+pub(super) fn disconnect(txn: &mut Txn, bot_key: i64) -> Result<()> {
+    txn.execute(
+        "UPDATE bot SET connection = ?, connection_detail = '' WHERE bot_key = ?",
+        params![Connection::Disconnected.code(), bot_key],
+    )?;
     Ok(())
 }
 
 /// Moves a bot to another stage. One that goes out of service for good loses what waits for it: those messages fail.
-pub(super) async fn stage_set(
+pub(super) fn stage_set(
     txn: &mut Txn,
     tenant_key: i64,
     id: &BotId,
@@ -177,47 +179,25 @@ pub(super) async fn stage_set(
     stage: Stage,
     rule: &str,
 ) -> Result<()> {
-    let version = desired::bump(txn, entry.node_key).await?;
-    sqlx::query("UPDATE bot SET stage = ?, stage_rule = ?, generation = generation + 1, version = ?, update_time = ? WHERE bot_key = ?")
-        .bind(stage.code())
-        .bind(rule.to_owned())
-        .bind(version)
-        .bind(micros(txn.now))
-        .bind(entry.bot_key)
-        .execute(&mut txn.connection)
-        .await
-        .map_err(failed)?;
+    let version = desired::bump(txn, entry.node_key)?;
+    txn.execute(
+        "UPDATE bot SET stage = ?, stage_rule = ?, generation = generation + 1, version = ?, update_time = ? \
+         WHERE bot_key = ?",
+        params![stage.code(), rule, version, micros(txn.now), entry.bot_key],
+    )?;
     txn.edit(Edit::PutBot(tenant_key, id.clone(), Entry { stage, ..entry }));
-    match stage {
-        Stage::Retired => {
-            fail_waiting(
-                txn,
-                entry.bot_key,
-                Failure::new(FailureReason::SenderRestricted, "the bot was retired before the message left"),
-            )
-            .await
-        }
-        Stage::Banned => {
-            fail_waiting(
-                txn,
-                entry.bot_key,
-                Failure::new(FailureReason::SenderBanned, "the network banned the bot before the message left"),
-            )
-            .await
-        }
-        _ => Ok(()),
-    }
+    let (reason, why) = match stage {
+        Stage::Retired => (FailureReason::SenderRestricted, "the bot was retired before the message left"),
+        Stage::Banned => (FailureReason::SenderBanned, "the network banned the bot before the message left"),
+        _ => return Ok(()),
+    };
+    fail_waiting(txn, entry.bot_key, &Failure::new(reason, why))
 }
 
-async fn fail_waiting(txn: &mut Txn, bot_key: i64, failure: Failure) -> Result<()> {
-    let sql = format!(
-        "{FACTS} m.message_id IN (SELECT message_id FROM ready WHERE bot_key = ? UNION ALL SELECT message_id FROM parked WHERE bot_key = ?)"
-    );
-    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(bot_key).bind(bot_key);
-    let rows = query.fetch_all(&mut txn.connection).await.map_err(failed)?;
-    let steps = rows
-        .iter()
-        .map(|row| Ok(Step::finish(Facts::read(row)?, MessageState::Failed, None, Some(failure.clone()))))
-        .collect::<Result<Vec<_>>>()?;
-    settle::apply(txn, steps).await
+fn fail_waiting(txn: &mut Txn, bot_key: i64, failure: &Failure) -> Result<()> {
+    let condition = "m.message_id IN \
+        (SELECT message_id FROM ready WHERE bot_key = ?1 UNION ALL SELECT message_id FROM parked WHERE bot_key = ?1)";
+    let waiting = facts::of_those(txn, condition, [bot_key])?;
+    let fail = |facts| Step::finish(facts, MessageState::Failed, None, Some(failure.clone()));
+    settle::apply(txn, waiting.into_iter().map(fail).collect())
 }

@@ -7,12 +7,14 @@ use futures::TryStreamExt as _;
 use muster_domain::message::MessageState;
 use muster_domain::{BotId, MessageId, Timestamp};
 use prost::Message as _;
+use rusqlite::params;
+use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{Row as _, SqliteConnection};
 
 use super::code::Code as _;
 use super::directory::Directory;
 use super::error::failed;
+use super::txn::Txn;
 use super::{micros, time};
 use crate::{Changes, MessageChange, Result, StoreError};
 
@@ -86,24 +88,15 @@ fn decode(bytes: &[u8]) -> Result<Vec<Change>> {
 }
 
 /// Writes the changes of a commit behind `head`, the number of the latest change. Returns the new one.
-pub(super) async fn append(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-    head: u64,
-    changes: &[Change],
-) -> Result<u64> {
+pub(super) fn append(txn: &Txn, head: u64, changes: &[Change]) -> Result<u64> {
     if changes.is_empty() {
         return Ok(head);
     }
     let last = head + changes.len() as u64;
-    sqlx::query("INSERT INTO change (last_seq, first_seq, time, changes) VALUES (?, ?, ?, ?)")
-        .bind(last as i64)
-        .bind(head as i64 + 1)
-        .bind(micros(now))
-        .bind(encode(changes))
-        .execute(connection)
-        .await
-        .map_err(failed)?;
+    txn.execute(
+        "INSERT INTO change (last_seq, first_seq, time, changes) VALUES (?, ?, ?, ?)",
+        params![last as i64, head as i64 + 1, micros(txn.now), encode(changes)],
+    )?;
     Ok(last)
 }
 

@@ -6,17 +6,16 @@ use muster_domain::bot::{Connection, Hold, Stage};
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::gate::{self, BotFacts, Decision, MessageFacts, RefuseReason, WaitReason};
 use muster_domain::message::MessageState;
-use muster_domain::{Address, BotId, MessageId};
-use sqlx::Row as _;
+use muster_domain::{Address, BotId, MessageId, Timestamp};
+use rusqlite::params;
 
 use super::code::Code as _;
-use super::error::failed;
 use super::facts::Facts;
 use super::fence::{self, Fence};
-use super::queues::{self, Parking};
+use super::queues;
 use super::settle::{self, Step};
-use super::writer::Txn;
-use super::{away, body, bulk, micros, time, time_opt};
+use super::txn::Txn;
+use super::{away, body, bots, micros, time, time_opt};
 use crate::{AttemptRef, Claim, Claimed, ClaimedAttempt, Result, StoreError, credit_bytes};
 
 /// When a message is looked at again whose chain is blocked by one that is due itself, and only has to be woken.
@@ -44,18 +43,17 @@ pub(super) struct Candidate {
 }
 
 /// See [`crate::Store::dispatch_claim`].
-pub(super) async fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) -> Result<Claimed> {
-    let told = fence::check(txn, fence).await?;
+pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) -> Result<Claimed> {
+    let told = fence::check(txn, fence)?;
     let mut claimed = Claimed { report_committed: told.report_committed, ..Claimed::default() };
     // Until it is known which attempts of earlier sessions arrived, a later message of a chain could overtake one of them.
     if told.settle_after > 0 {
         return Ok(claimed);
     }
-    let bots = bots(txn, tenant_key, fence, &claim).await?;
+    let (mut left, mut bytes_left) = (claim.attempts_max, claim.bytes_max);
     let mut admitted = Vec::new();
     let (mut refused, mut parked) = (Vec::new(), Vec::new());
-    let (mut left, mut bytes_left) = (claim.attempts_max, claim.bytes_max);
-    for bot in bots {
+    for bot in bots(txn, tenant_key, fence, claim)? {
         let facts =
             BotFacts { stage: bot.stage, hold: bot.hold.as_ref(), connection: bot.connection, node_online: true };
         // A bot that waits is not looked into. One that is out of service for good is: what came back to it, or was accepted
@@ -68,9 +66,9 @@ pub(super) async fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: C
             claimed.more.push(bot.id);
             continue;
         }
-        let mut candidates = candidates(txn, tenant_key, bot.bot_key, wanted).await?;
+        let mut candidates = candidates(txn, tenant_key, bot.bot_key, wanted)?;
         if bot.away {
-            away::block(txn, fence, bot.bot_key, &mut candidates).await?;
+            away::block(txn, fence, bot.bot_key, &mut candidates)?;
         }
         let mut full = candidates.len() as u32 == wanted;
         for candidate in candidates {
@@ -97,9 +95,9 @@ pub(super) async fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: C
             claimed.more.push(bot.id);
         }
     }
-    settle::apply(txn, refused).await?;
-    park(txn, &parked).await?;
-    commit(txn, fence, &admitted).await?;
+    settle::apply(txn, refused)?;
+    park(txn, &parked)?;
+    commit(txn, fence, &admitted)?;
     claimed.attempts =
         admitted.into_iter().map(|(bot, candidate)| attempt(txn, bot, candidate)).collect::<Result<_>>()?;
     Ok(claimed)
@@ -133,113 +131,86 @@ fn refuse(facts: Facts, reason: RefuseReason) -> Step {
 }
 
 /// The bots of the claim that are on the session's node, in the claim's order.
-async fn bots(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: &Claim) -> Result<Vec<ClaimBot>> {
+fn bots(txn: &Txn, tenant_key: i64, fence: Fence, claim: Claim) -> Result<Vec<ClaimBot>> {
     let entries = txn.directory.bots(tenant_key, claim.bots.iter().map(|(id, _)| id));
-    let wanted: Vec<(i64, &(BotId, u32))> = entries
-        .into_iter()
-        .zip(&claim.bots)
-        .filter_map(|(entry, bot)| {
-            entry.filter(|entry| entry.node_key == fence.node_key).map(|entry| (entry.bot_key, bot))
-        })
-        .collect();
-    let rows = bulk::fetch(
-        &mut txn.connection,
-        "SELECT bot_key, stage, connection, hold_reason, hold_author, hold_since, hold_until, node_key, away FROM bot WHERE bot_key IN (VALUES",
-        1,
-        ")",
-        &wanted,
-        |query, (bot_key, _)| query.bind(*bot_key),
-    )
-    .await?;
-    let mut found = std::collections::HashMap::with_capacity(rows.len());
-    for row in &rows {
-        if row.get::<i64, _>(7) == fence.node_key {
-            let hold = super::bots::hold(row, 3);
-            let (stage, connection) = (Stage::decode(row.get(1))?, Connection::decode(row.get(2))?);
-            found.insert(row.get::<i64, _>(0), (stage, connection, hold, row.get(8)));
-        }
+    let mut found = Vec::with_capacity(entries.len());
+    for (entry, (id, window)) in entries.into_iter().zip(claim.bots) {
+        let Some(entry) = entry.filter(|entry| entry.node_key == fence.node_key) else { continue };
+        let bot = txn.first(
+            "SELECT stage, connection, away, hold_reason, hold_author, hold_since, hold_until FROM bot \
+             WHERE bot_key = ? AND node_key = ?",
+            params![entry.bot_key, fence.node_key],
+            |row| {
+                Ok(ClaimBot {
+                    id,
+                    bot_key: entry.bot_key,
+                    window,
+                    stage: Stage::decode(row.get(0)?)?,
+                    connection: Connection::decode(row.get(1)?)?,
+                    away: row.get(2)?,
+                    hold: bots::hold(row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?),
+                })
+            },
+        )?;
+        found.extend(bot);
     }
-    Ok(wanted
-        .into_iter()
-        .filter_map(|(bot_key, (id, window))| {
-            let (stage, connection, hold, away) = found.remove(&bot_key)?;
-            Some(ClaimBot { id: id.clone(), bot_key, window: *window, stage, hold, connection, away })
-        })
-        .collect())
+    Ok(found)
 }
 
 /// The first messages of a bot's queues.
-async fn candidates(txn: &mut Txn, tenant_key: i64, bot_key: i64, limit: u32) -> Result<Vec<Candidate>> {
-    let rows = sqlx::query(
-        "SELECT m.message_id, m.priority, m.chain, m.expire_time, head.attempt_no, m.recipient, m.body, \
-         (SELECT max(p.wake_time) FROM parked p WHERE p.chain = m.chain AND p.blocks = 1 AND p.message_id < m.message_id) \
-         FROM (SELECT message_id, priority, attempt_no FROM ready WHERE bot_key = ? ORDER BY priority, message_id LIMIT ?) head \
-         CROSS JOIN message m ON m.message_id = head.message_id ORDER BY head.priority, head.message_id",
-    )
-    .bind(bot_key)
-    .bind(limit)
-    .fetch_all(&mut txn.connection)
-    .await
-    .map_err(failed)?;
-    rows.iter()
-        .map(|row| {
+fn candidates(txn: &Txn, tenant_key: i64, bot_key: i64, limit: u32) -> Result<Vec<Candidate>> {
+    txn.all(
+        "SELECT m.message_id, m.priority, m.chain, m.expire_time, head.attempt_no, m.recipient, m.body, (SELECT \
+         max(p.wake_time) FROM parked p WHERE p.chain = m.chain AND p.blocks = 1 AND p.message_id < m.message_id) \
+         FROM (SELECT message_id, priority, attempt_no FROM ready WHERE bot_key = ? ORDER BY priority, message_id \
+         LIMIT ?) head CROSS JOIN message m ON m.message_id = head.message_id ORDER BY head.priority, \
+         head.message_id",
+        params![bot_key, limit],
+        |row| {
             let facts = Facts {
-                message_id: row.get(0),
+                message_id: row.get(0)?,
                 tenant_key,
                 bot_key,
-                priority: row.get(1),
-                chain: row.get(2),
-                expire_time: row.get(3),
+                priority: row.get(1)?,
+                chain: row.get(2)?,
+                expire_time: row.get(3)?,
                 state: MessageState::Waiting,
-                attempt_no: row.get(4),
+                attempt_no: row.get(4)?,
                 cancel_requested: false,
                 latest: None,
             };
             Ok(Candidate {
                 facts,
-                recipient: Address::from_stored(row.get(5)),
-                body: body::decode(row.get(6))?,
-                chain_until: row.get(7),
+                recipient: Address::from_stored(row.get_ref(5)?.as_str().unwrap_or_default()),
+                body: body::decode(row.get_ref(6)?.as_blob().unwrap_or_default())?,
+                chain_until: row.get(7)?,
             })
-        })
-        .collect()
+        },
+    )
 }
 
 /// Moves messages that an earlier one blocks out of the queue until that one's time.
-async fn park(txn: &mut Txn, parked: &[(Facts, muster_domain::Timestamp, WaitReason)]) -> Result<()> {
-    let leaving: Vec<&Facts> = parked.iter().map(|(facts, _, _)| facts).collect();
-    queues::leave(txn, &leaving).await?;
-    let rows: Vec<Parking<'_>> = parked.iter().map(|(facts, until, reason)| (facts, *until, *reason)).collect();
-    queues::park(txn, &rows).await
+fn park(txn: &Txn, parked: &[(Facts, Timestamp, WaitReason)]) -> Result<()> {
+    queues::leave(txn, parked.iter().map(|(facts, _, _)| facts))?;
+    parked.iter().try_for_each(|(facts, until, reason)| queues::park(txn, facts, *until, *reason))
 }
 
 /// Commits an attempt for each admitted message.
-async fn commit(txn: &mut Txn, fence: Fence, admitted: &[(BotId, Candidate)]) -> Result<()> {
-    let leaving: Vec<&Facts> = admitted.iter().map(|(_, candidate)| &candidate.facts).collect();
-    queues::leave(txn, &leaving).await?;
+fn commit(txn: &mut Txn, fence: Fence, admitted: &[(BotId, Candidate)]) -> Result<()> {
+    queues::leave(txn, admitted.iter().map(|(_, candidate)| &candidate.facts))?;
+    let mut take_off = txn.prepare(
+        "INSERT INTO flight (message_id, node_key, bot_key, attempt_no, epoch, holder_epoch, dispatch_time) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)",
+    )?;
     let now = micros(txn.now);
-    let changed = bulk::execute(
-        &mut txn.connection,
-        "INSERT INTO flight (message_id, bot_key, attempt_no, dispatch_time, node_key, epoch, holder_epoch) \
-         SELECT v.column1, v.column2, v.column3, v.column4, n.node_key, n.epoch, n.epoch FROM (VALUES",
-        4,
-        ") AS v CROSS JOIN node n WHERE n.node_key = ? AND n.epoch = ?",
-        &leaving,
-        |query, facts| query.bind(facts.message_id).bind(facts.bot_key).bind(facts.attempt_no + 1).bind(now),
-        |query| query.bind(fence.node_key).bind(fence.epoch),
-    )
-    .await?;
-    if changed != leaving.len() as u64 {
-        return Err(StoreError::Fenced);
+    for (_, Candidate { facts, .. }) in admitted {
+        let attempt_no = facts.attempt_no + 1;
+        take_off.execute(params![facts.message_id, fence.node_key, facts.bot_key, attempt_no, fence.epoch, now])?;
     }
-    for facts in leaving {
-        txn.moved(
-            facts.tenant_key,
-            facts.bot_key,
-            facts.message_id,
-            Some(MessageState::Waiting),
-            MessageState::Dispatched,
-        );
+    drop(take_off);
+    let (from, to) = (Some(MessageState::Waiting), MessageState::Dispatched);
+    for (_, Candidate { facts, .. }) in admitted {
+        txn.moved(facts.tenant_key, facts.bot_key, facts.message_id, from, to);
     }
     Ok(())
 }

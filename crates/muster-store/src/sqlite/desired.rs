@@ -3,6 +3,7 @@
 use muster_domain::bot::Stage;
 use muster_domain::gateway::GatewaySpec;
 use muster_domain::{Address, Timestamp};
+use rusqlite::params;
 use sqlx::Row as _;
 use sqlx::sqlite::SqlitePool;
 
@@ -12,18 +13,15 @@ use super::directory::{bot_id, gateway_id, kind, node_id};
 use super::error::failed;
 use super::fence::Fence;
 use super::nodes::labels;
-use super::writer::Txn;
+use super::txn::Txn;
 use crate::{ApplyError, DesiredBot, DesiredState, Result, SessionRef, StoreError};
 
 /// The next version of a node's desired state.
-pub(super) async fn bump(txn: &mut Txn, node_key: i64) -> Result<i64> {
-    sqlx::query_scalar(
+pub(super) fn bump(txn: &mut Txn, node_key: i64) -> Result<i64> {
+    txn.value(
         "UPDATE node SET desired_version = desired_version + 1 WHERE node_key = ? RETURNING desired_version",
+        params![node_key],
     )
-    .bind(node_key)
-    .fetch_one(&mut txn.connection)
-    .await
-    .map_err(failed)
 }
 
 /// Kinds of resources in `departure`.
@@ -34,27 +32,20 @@ pub(super) enum Leaving {
 }
 
 /// Notes that a resource left a node.
-pub(super) async fn depart(txn: &mut Txn, node_key: i64, kind: Leaving, id: &str, version: i64) -> Result<()> {
-    sqlx::query("INSERT OR REPLACE INTO departure (node_key, kind, resource_id, version) VALUES (?, ?, ?, ?)")
-        .bind(node_key)
-        .bind(kind as i64)
-        .bind(id.to_owned())
-        .bind(version)
-        .execute(&mut txn.connection)
-        .await
-        .map_err(failed)?;
+pub(super) fn depart(txn: &mut Txn, node_key: i64, kind: Leaving, id: &str, version: i64) -> Result<()> {
+    txn.execute(
+        "INSERT OR REPLACE INTO departure (node_key, kind, resource_id, version) VALUES (?, ?, ?, ?)",
+        params![node_key, kind as i64, id.to_owned(), version],
+    )?;
     Ok(())
 }
 
 /// Notes that a resource came to a node, perhaps back.
-pub(super) async fn arrive(txn: &mut Txn, node_key: i64, kind: Leaving, id: &str) -> Result<()> {
-    sqlx::query("DELETE FROM departure WHERE node_key = ? AND kind = ? AND resource_id = ?")
-        .bind(node_key)
-        .bind(kind as i64)
-        .bind(id.to_owned())
-        .execute(&mut txn.connection)
-        .await
-        .map_err(failed)?;
+pub(super) fn arrive(txn: &mut Txn, node_key: i64, kind: Leaving, id: &str) -> Result<()> {
+    txn.execute(
+        "DELETE FROM departure WHERE node_key = ? AND kind = ? AND resource_id = ?",
+        params![node_key, kind as i64, id.to_owned()],
+    )?;
     Ok(())
 }
 
@@ -106,7 +97,7 @@ pub(super) async fn state(
     );
     for row in bots.bind(node_key).bind(base).fetch_all(&mut *snapshot).await.map_err(failed)? {
         let stage = Stage::decode(row.get(2))?;
-        let held = hold(&row, 4).is_some_and(|hold| hold.in_force(now));
+        let held = hold(row.get(4), row.get(5), row.get(6), row.get(7)).is_some_and(|hold| hold.in_force(now));
         state.bots.push(DesiredBot {
             id: bot_id(row.get(0))?,
             gateway: gateway_id(row.get(1))?,
@@ -128,45 +119,36 @@ pub(super) async fn state(
 }
 
 /// See [`crate::Store::desired_applied`].
-pub(super) async fn applied(
+pub(super) fn applied(
     txn: &mut Txn,
     tenant_key: i64,
     fence: Fence,
     version: u64,
     errors: Vec<ApplyError>,
 ) -> Result<()> {
-    let changed = sqlx::query("UPDATE node SET applied_version = ? WHERE node_key = ? AND epoch = ?")
-        .bind(version as i64)
-        .bind(fence.node_key)
-        .bind(fence.epoch)
-        .execute(&mut txn.connection)
-        .await
-        .map_err(failed)?
-        .rows_affected();
+    let changed = txn.execute(
+        "UPDATE node SET applied_version = ? WHERE node_key = ? AND epoch = ?",
+        params![version as i64, fence.node_key, fence.epoch],
+    )?;
     if changed == 0 {
         return Err(StoreError::Fenced);
     }
-    for sql in [
-        "UPDATE gateway SET apply_error = '' WHERE node_key = ? AND apply_error <> ''",
-        "UPDATE bot SET apply_error = '' WHERE node_key = ? AND apply_error <> ''",
-    ] {
-        sqlx::query(sql).bind(fence.node_key).execute(&mut txn.connection).await.map_err(failed)?;
-    }
+    txn.execute("UPDATE gateway SET apply_error = '' WHERE node_key = ? AND apply_error <> ''", [fence.node_key])?;
+    txn.execute("UPDATE bot SET apply_error = '' WHERE node_key = ? AND apply_error <> ''", [fence.node_key])?;
     for error in errors {
-        let (sql, id, text) = match error {
+        let (sql, id, text) = match &error {
             ApplyError::Gateway(id, text) => (
                 "UPDATE gateway SET apply_error = ? WHERE tenant_key = ? AND gateway_id = ? AND node_key = ?",
-                id.to_string(),
+                id.as_str(),
                 text,
             ),
             ApplyError::Bot(id, text) => (
                 "UPDATE bot SET apply_error = ? WHERE tenant_key = ? AND bot_id = ? AND node_key = ?",
-                id.to_string(),
+                id.as_str(),
                 text,
             ),
         };
-        let query = sqlx::query(sql).bind(text).bind(tenant_key).bind(id).bind(fence.node_key);
-        query.execute(&mut txn.connection).await.map_err(failed)?;
+        txn.execute(sql, params![text, tenant_key, id, fence.node_key])?;
     }
     Ok(())
 }

@@ -2,9 +2,24 @@
 
 use crate::StoreError;
 
-/// Maps a failure of the database. Result codes: https://www.sqlite.org/rescode.html
+/// Maps a failure of a read.
 pub(super) fn failed(error: sqlx::Error) -> StoreError {
     let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<i32>().ok());
+    match error {
+        sqlx::Error::WorkerCrashed | sqlx::Error::PoolClosed => StoreError::Closed,
+        error => of_code(code, &error),
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    /// Maps a failure of a write.
+    fn from(error: rusqlite::Error) -> Self {
+        of_code(error.sqlite_error().map(|error| error.extended_code), &error)
+    }
+}
+
+/// Maps a result code: <https://www.sqlite.org/rescode.html>
+fn of_code(code: Option<i32>, error: &dyn std::error::Error) -> StoreError {
     // The low byte is the primary code; the rest refines it.
     match code.map(|code| code & 0xff) {
         Some(5 | 6) => StoreError::Locked("another process holds a lock on the file; try again when it is done".into()),
@@ -15,9 +30,6 @@ pub(super) fn failed(error: sqlx::Error) -> StoreError {
             StoreError::NotWritable("the file cannot be opened; check that it and its directory may be written".into())
         }
         Some(11 | 26) => StoreError::Corrupt(error.to_string()),
-        _ => match error {
-            sqlx::Error::WorkerCrashed | sqlx::Error::PoolClosed => StoreError::Closed,
-            other => StoreError::Failed(other.to_string()),
-        },
+        _ => StoreError::Failed(error.to_string()),
     }
 }

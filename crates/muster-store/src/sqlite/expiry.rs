@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::message::MessageState;
-use sqlx::Row as _;
+use rusqlite::params;
 
 use super::code::AttemptEnd;
-use super::error::failed;
-use super::facts::{FACTS, Facts};
+use super::facts::{self, Facts};
+use super::micros;
 use super::settle::{self, AttemptResult, Step};
-use super::writer::Txn;
-use super::{bulk, micros};
+use super::txn::Txn;
 use crate::Result;
 
 /// Validity ends at the first multiple of this after its time, so that messages accepted together end together.
@@ -46,29 +45,27 @@ fn runs(messages: impl Iterator<Item = (i64, i64)>) -> Vec<Run> {
 }
 
 /// Looks at messages again at their times; both in the order of the ids.
-pub(super) async fn watch(txn: &mut Txn, messages: impl Iterator<Item = (i64, i64)>) -> Result<()> {
-    bulk::execute(
-        &mut txn.connection,
-        "INSERT INTO expiry (due_time, first_id, last_id) VALUES",
-        3,
-        "ON CONFLICT (due_time, first_id) DO UPDATE SET last_id = max(last_id, excluded.last_id)",
-        &runs(messages),
-        |query, run| query.bind(run.due_time).bind(run.first_id).bind(run.last_id),
-        |query| query,
-    )
-    .await
-    .map(|_| ())
+pub(super) fn watch(txn: &Txn, messages: impl Iterator<Item = (i64, i64)>) -> Result<()> {
+    let mut insert = txn.prepare(
+        "INSERT INTO expiry (due_time, first_id, last_id) VALUES (?, ?, ?) \
+         ON CONFLICT (due_time, first_id) DO UPDATE SET last_id = max(last_id, excluded.last_id)",
+    )?;
+    for run in runs(messages) {
+        insert.execute(params![run.due_time, run.first_id, run.last_id])?;
+    }
+    Ok(())
 }
 
 /// Ends what waits past its validity, at most `limit` messages. Of an attempt that is still under way the report may be on
 /// its way: `silence` after the end of the validity nobody waits for it any more, and its outcome is uncertain.
-pub(super) async fn end(txn: &mut Txn, limit: u32, silence: Duration) -> Result<()> {
+pub(super) fn end(txn: &mut Txn, limit: u32, silence: Duration) -> Result<()> {
     let due = "SELECT due_time, first_id, last_id FROM expiry WHERE due_time <= ? ORDER BY due_time, first_id LIMIT ?";
-    let due = sqlx::query(due).bind(micros(txn.now)).bind(RUNS_MAX).fetch_all(&mut txn.connection).await;
+    let due = txn.all(due, params![micros(txn.now), RUNS_MAX], |row| {
+        Ok(Run { due_time: row.get(0)?, first_id: row.get(1)?, last_id: row.get(2)? })
+    })?;
     let mut left = limit;
-    for row in due.map_err(failed)? {
-        let run = Run { due_time: row.get(0), first_id: row.get(1), last_id: row.get(2) };
-        left -= end_run(txn, run, left, silence).await?;
+    for run in due {
+        left -= end_run(txn, run, left, silence)?;
         if left == 0 {
             break;
         }
@@ -77,28 +74,15 @@ pub(super) async fn end(txn: &mut Txn, limit: u32, silence: Duration) -> Result<
 }
 
 /// Looks at the first messages of a run, and forgets it as far as it was looked at. Returns how many are not over.
-async fn end_run(txn: &mut Txn, run: Run, limit: u32, silence: Duration) -> Result<u32> {
-    let sql = format!(
-        "{FACTS} m.message_id BETWEEN ? AND ? AND s.message_id IS NULL AND m.expire_time <= ? ORDER BY m.message_id LIMIT ?"
-    );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(run.first_id)
-        .bind(run.last_id)
-        .bind(micros(txn.now))
-        .bind(limit)
-        .fetch_all(&mut txn.connection)
-        .await
-        .map_err(failed)?;
-    let found = rows.iter().map(Facts::read).collect::<Result<Vec<_>>>()?;
+fn end_run(txn: &mut Txn, run: Run, limit: u32, silence: Duration) -> Result<u32> {
+    let condition =
+        "m.message_id BETWEEN ? AND ? AND s.message_id IS NULL AND m.expire_time <= ? ORDER BY m.message_id LIMIT ?";
+    let found = facts::of_those(txn, condition, params![run.first_id, run.last_id, micros(txn.now), limit])?;
     let count = found.len() as u32;
-    sqlx::query("DELETE FROM expiry WHERE due_time = ? AND first_id = ?")
-        .bind(run.due_time)
-        .bind(run.first_id)
-        .execute(&mut txn.connection)
-        .await
-        .map_err(failed)?;
+    txn.execute("DELETE FROM expiry WHERE due_time = ? AND first_id = ?", params![run.due_time, run.first_id])?;
     if let Some(last) = found.last().filter(|last| count == limit && last.message_id < run.last_id) {
-        watch(txn, [(last.message_id + 1, run.due_time), (run.last_id, run.due_time)].into_iter()).await?;
+        // The rest of the run, from its first to its last id.
+        watch(txn, [(last.message_id + 1, run.due_time), (run.last_id, run.due_time)].into_iter())?;
     }
     let silence = i64::try_from(silence.as_micros()).unwrap_or(i64::MAX);
     let (mut steps, mut again) = (Vec::new(), Vec::new());
@@ -112,8 +96,8 @@ async fn end_run(txn: &mut Txn, run: Run, limit: u32, silence: Duration) -> Resu
             again.push((facts.message_id, patience));
         }
     }
-    watch(txn, again.into_iter()).await?;
-    settle::apply(txn, steps).await?;
+    watch(txn, again.into_iter())?;
+    settle::apply(txn, steps)?;
     Ok(count)
 }
 
@@ -126,8 +110,8 @@ fn unheard(facts: Facts) -> Step {
 }
 
 /// When a run is due next.
-pub(super) async fn next(txn: &mut Txn) -> Result<Option<i64>> {
-    sqlx::query_scalar("SELECT min(due_time) FROM expiry").fetch_one(&mut txn.connection).await.map_err(failed)
+pub(super) fn next(txn: &Txn) -> Result<Option<i64>> {
+    txn.value("SELECT min(due_time) FROM expiry", [])
 }
 
 #[cfg(test)]

@@ -1,14 +1,10 @@
 //! What a step in the life of a message needs to know of it.
 
-use std::collections::HashMap;
-
 use muster_domain::message::MessageState;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use rusqlite::{Params, Row};
 
-use super::bulk;
 use super::code::Code as _;
-use super::writer::Txn;
+use super::txn::Txn;
 use crate::Result;
 
 /// A message, as a step finds it.
@@ -36,9 +32,9 @@ pub(super) struct Latest {
     pub(super) dispatch_time: i64,
 }
 
-/// The head of a statement that reads [`Facts`]; its WHERE clause chooses from `m`, `f` and `s`. Kept attempts are looked at
+/// The head of a statement that reads [`Facts`]. Kept attempts are looked at
 /// only for messages that wait.
-pub(super) const FACTS: &str = "SELECT m.message_id, m.tenant_key, m.bot_key, m.priority, m.chain, m.expire_time, \
+const FACTS: &str = "SELECT m.message_id, m.tenant_key, m.bot_key, m.priority, m.chain, m.expire_time, \
     coalesce(s.state, f.message_id IS NOT NULL), coalesce(f.cancel_requested, s.cancel_requested, 0), \
     coalesce(f.attempt_no, s.attempt_no, (SELECT max(a.attempt_no) FROM attempt a WHERE a.message_id = m.message_id), 0), \
     coalesce(f.node_key, s.node_key, (SELECT a.node_key FROM attempt a WHERE a.message_id = m.message_id ORDER BY a.attempt_no DESC)), \
@@ -48,30 +44,43 @@ pub(super) const FACTS: &str = "SELECT m.message_id, m.tenant_key, m.bot_key, m.
     FROM message m LEFT JOIN flight f ON f.message_id = m.message_id LEFT JOIN settled s ON s.message_id = m.message_id WHERE ";
 
 impl Facts {
-    pub(super) fn read(row: &SqliteRow) -> Result<Self> {
-        let latest = match (row.get(9), row.get(10), row.get(11)) {
+    pub(super) fn read(row: &Row<'_>) -> Result<Self> {
+        let latest = match (row.get(9)?, row.get(10)?, row.get(11)?) {
             (Some(node_key), Some(epoch), Some(dispatch_time)) => Some(Latest { node_key, epoch, dispatch_time }),
             _ => None,
         };
         Ok(Facts {
-            message_id: row.get(0),
-            tenant_key: row.get(1),
-            bot_key: row.get(2),
-            priority: row.get(3),
-            chain: row.get(4),
-            expire_time: row.get(5),
+            message_id: row.get(0)?,
+            tenant_key: row.get(1)?,
+            bot_key: row.get(2)?,
+            priority: row.get(3)?,
+            chain: row.get(4)?,
+            expire_time: row.get(5)?,
             // The numbers of WAITING and DISPATCHED are what the query makes of the missing or present flight.
-            state: MessageState::decode(row.get(6))?,
-            cancel_requested: row.get(7),
-            attempt_no: row.get(8),
+            state: MessageState::decode(row.get(6)?)?,
+            cancel_requested: row.get(7)?,
+            attempt_no: row.get(8)?,
             latest,
         })
     }
 }
 
-/// Reads the facts of messages by id.
-pub(super) async fn by_id(txn: &mut Txn, ids: &[i64]) -> Result<HashMap<i64, Facts>> {
-    let head = format!("{FACTS} m.message_id IN (VALUES");
-    let rows = bulk::fetch(&mut txn.connection, &head, 1, ")", ids, |query, id| query.bind(*id)).await?;
-    rows.iter().map(|row| Facts::read(row).map(|facts| (facts.message_id, facts))).collect()
+/// Reads the facts of messages by id, in the order of `ids`; `None` where there is no such message.
+pub(super) fn of(txn: &Txn, ids: impl IntoIterator<Item = i64>) -> Result<Vec<Option<Facts>>> {
+    let mut statement = txn.prepare(&format!("{FACTS} m.message_id = ?"))?;
+    let mut read = |message_id: i64| {
+        let mut rows = statement.query([message_id])?;
+        rows.next()?.map(Facts::read).transpose()
+    };
+    ids.into_iter().map(&mut read).collect()
+}
+
+/// Reads the facts of one message.
+pub(super) fn of_one(txn: &Txn, message_id: i64) -> Result<Option<Facts>> {
+    Ok(of(txn, [message_id])?.pop().flatten())
+}
+
+/// Reads the facts of the messages that `condition` chooses from `m`, `f` and `s`.
+pub(super) fn of_those(txn: &Txn, condition: &str, params: impl Params) -> Result<Vec<Facts>> {
+    txn.all(&format!("{FACTS} {condition}"), params, Facts::read)
 }

@@ -1,9 +1,8 @@
 //! Who may write for a node.
 
-use sqlx::Row as _;
+use rusqlite::params;
 
-use super::error::failed;
-use super::writer::Txn;
+use super::txn::Txn;
 use crate::{Result, SessionRef, StoreError};
 
 /// The session whose writes these are: it must still be the latest one of its node.
@@ -17,13 +16,9 @@ pub(super) struct Fence {
 }
 
 /// The fence of a session.
-pub(super) async fn of(txn: &mut Txn, tenant_key: i64, session: &SessionRef) -> Result<Fence> {
-    let key: Option<i64> = sqlx::query_scalar("SELECT node_key FROM node WHERE tenant_key = ? AND node_id = ?")
-        .bind(tenant_key)
-        .bind(session.node.as_str().to_owned())
-        .fetch_optional(&mut txn.connection)
-        .await
-        .map_err(failed)?;
+pub(super) fn of(txn: &Txn, tenant_key: i64, session: &SessionRef) -> Result<Fence> {
+    let sql = "SELECT node_key FROM node WHERE tenant_key = ? AND node_id = ?";
+    let key = txn.value_opt(sql, params![tenant_key, session.node.as_str()])?;
     let node_key = key.ok_or_else(|| StoreError::NotFound(session.node.resource_name()))?;
     Ok(Fence { node_key, epoch: session.epoch.0 as i64 })
 }
@@ -38,13 +33,10 @@ pub(super) struct Told {
 }
 
 /// Refuses a session that is not the latest one of its node.
-pub(super) async fn check(txn: &mut Txn, fence: Fence) -> Result<Told> {
-    let row = sqlx::query("SELECT report_committed, settle_after FROM node WHERE node_key = ? AND epoch = ?")
-        .bind(fence.node_key)
-        .bind(fence.epoch)
-        .fetch_optional(&mut txn.connection)
-        .await
-        .map_err(failed)?
-        .ok_or(StoreError::Fenced)?;
-    Ok(Told { report_committed: row.get::<i64, _>(0) as u64, settle_after: row.get::<i64, _>(1) as u64 })
+pub(super) fn check(txn: &Txn, fence: Fence) -> Result<Told> {
+    let sql = "SELECT report_committed, settle_after FROM node WHERE node_key = ? AND epoch = ?";
+    let told = txn.first(sql, params![fence.node_key, fence.epoch], |row| {
+        Ok(Told { report_committed: row.get::<_, i64>(0)? as u64, settle_after: row.get::<_, i64>(1)? as u64 })
+    })?;
+    told.ok_or(StoreError::Fenced)
 }

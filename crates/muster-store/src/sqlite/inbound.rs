@@ -3,44 +3,42 @@
 use muster_domain::content::{Courtesy, ReplyTarget};
 use muster_domain::inbound::{Inbound, InboundId, NewInbound};
 use muster_domain::{Address, BotId, MessageId};
+use rusqlite::params;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use super::directory::bot_id;
 use super::error::failed;
-use super::writer::Txn;
-use super::{body, bulk, micros, time};
+use super::txn::Txn;
+use super::{body, micros, time};
 use crate::{InboundFilter, Result, StoreError};
 
 const INBOUND: &str = "SELECT i.inbound_id, b.bot_id, i.network_id, i.sender, i.participant, i.sender_name, i.body, i.receive_time \
     FROM inbound i JOIN bot b USING (bot_key) WHERE i.tenant_key = ";
 
 /// Keeps inbound messages. One that is known already, by the network's own id, is skipped.
-pub(super) async fn insert(txn: &mut Txn, tenant_key: i64, messages: Vec<NewInbound>) -> Result<()> {
-    let mut rows = Vec::with_capacity(messages.len());
+pub(super) fn insert(txn: &mut Txn, tenant_key: i64, messages: &[NewInbound]) -> Result<()> {
     for message in messages {
-        if let Some(entry) = txn.directory.bot(tenant_key, &message.bot) {
-            rows.push((txn.issue_id().raw(), entry.bot_key, message));
-        }
+        let Some(entry) = txn.directory.bot(tenant_key, &message.bot) else { continue };
+        let id = txn.issue_id();
+        let reply_to = message.reply_to.clone().map(|network_id| ReplyTarget { network_id, resource: None });
+        txn.execute(
+            "INSERT INTO inbound (inbound_id, tenant_key, bot_key, network_id, sender, participant, sender_name, \
+             body, receive_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (bot_key, network_id) DO NOTHING",
+            params![
+                id.raw(),
+                tenant_key,
+                entry.bot_key,
+                message.network_id,
+                message.sender.as_str(),
+                message.participant.as_ref().map(Address::as_str),
+                message.sender_name,
+                body::encode(&message.content, reply_to.as_ref(), Courtesy::default(), None),
+                micros(message.receive_time),
+            ],
+        )?;
     }
-    bulk::execute(
-        &mut txn.connection,
-        "INSERT INTO inbound (inbound_id, tenant_key, bot_key, network_id, sender, participant, sender_name, body, receive_time) VALUES",
-        9,
-        "ON CONFLICT (bot_key, network_id) DO NOTHING",
-        &rows,
-        |query, (id, bot_key, message)| {
-            let query = query.bind(*id).bind(tenant_key).bind(*bot_key).bind(message.network_id.clone());
-            let query = query.bind(message.sender.as_str().to_owned());
-            let query = query.bind(message.participant.as_ref().map(|address| address.as_str().to_owned()));
-            let reply_to = message.reply_to.clone().map(|network_id| ReplyTarget { network_id, resource: None });
-            let body = body::encode(&message.content, reply_to.as_ref(), Courtesy::default(), None);
-            query.bind(message.sender_name.clone()).bind(body).bind(micros(message.receive_time))
-        },
-        |query| query,
-    )
-    .await
-    .map(|_| ())
+    Ok(())
 }
 
 fn inbound(row: &SqliteRow) -> Result<Inbound> {

@@ -2,28 +2,25 @@
 
 use bytes::Bytes;
 use muster_domain::content::MediaDigest;
+use rusqlite::params;
 use sqlx::sqlite::SqlitePool;
 
 use super::error::failed;
 use super::micros;
-use super::writer::Txn;
+use super::txn::Txn;
 use crate::Result;
 
 /// Keeps a medium for a tenant. The same bytes again only refresh the time from which retention counts.
-pub(super) async fn put(txn: &mut Txn, tenant_key: i64, digest: MediaDigest, bytes: Bytes) -> Result<()> {
-    sqlx::query("INSERT INTO media (digest, bytes, create_time) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET create_time = excluded.create_time")
-        .bind(digest.0.to_vec())
-        .bind(bytes.to_vec())
-        .bind(micros(txn.now))
-        .execute(&mut txn.connection)
-        .await
-        .map_err(failed)?;
-    sqlx::query("INSERT INTO media_owner (tenant_key, digest) VALUES (?, ?) ON CONFLICT DO NOTHING")
-        .bind(tenant_key)
-        .bind(digest.0.to_vec())
-        .execute(&mut txn.connection)
-        .await
-        .map_err(failed)?;
+pub(super) fn put(txn: &mut Txn, tenant_key: i64, digest: MediaDigest, bytes: Bytes) -> Result<()> {
+    txn.execute(
+        "INSERT INTO media (digest, bytes, create_time) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET create_time = \
+         excluded.create_time",
+        params![digest.0, &bytes[..], micros(txn.now)],
+    )?;
+    txn.execute(
+        "INSERT INTO media_owner (tenant_key, digest) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        params![tenant_key, digest.0],
+    )?;
     Ok(())
 }
 

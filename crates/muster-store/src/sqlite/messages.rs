@@ -6,6 +6,7 @@ use muster_domain::failure::Failure;
 use muster_domain::gate::WaitReason;
 use muster_domain::message::{Idempotency, Message, MessageState, Parked, Priority, ReceiptTimes};
 use muster_domain::{Address, MessageId};
+use rusqlite::params;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
@@ -15,7 +16,7 @@ use super::directory::{Directory, bot_id};
 use super::error::failed;
 use super::facts;
 use super::settle::{self, Step};
-use super::writer::Txn;
+use super::txn::Txn;
 use super::{body, time, time_opt};
 use crate::{AcceptResult, AttemptRef, CancelResult, MessageFilter, Result, StoreError};
 
@@ -178,20 +179,16 @@ pub(super) async fn queue_ahead(readers: &SqlitePool, tenant_key: i64, id: Messa
 }
 
 /// See [`crate::Store::message_cancel`].
-pub(super) async fn cancel(txn: &mut Txn, tenant_key: i64, id: MessageId) -> Result<CancelResult> {
-    let found = facts::by_id(txn, &[id.raw()]).await?.remove(&id.raw()).filter(|facts| facts.tenant_key == tenant_key);
+pub(super) fn cancel(txn: &mut Txn, tenant_key: i64, id: MessageId) -> Result<CancelResult> {
+    let found = facts::of_one(txn, id.raw())?.filter(|facts| facts.tenant_key == tenant_key);
     let Some(facts) = found else { return Ok(CancelResult::NotFound) };
     match facts.state {
         MessageState::Waiting => {
-            settle::apply(txn, vec![Step::finish(facts, MessageState::Cancelled, None, None)]).await?;
+            settle::apply(txn, vec![Step::finish(facts, MessageState::Cancelled, None, None)])?;
             Ok(CancelResult::Cancelled)
         }
         MessageState::Dispatched => {
-            sqlx::query("UPDATE flight SET cancel_requested = 1 WHERE message_id = ?")
-                .bind(id.raw())
-                .execute(&mut txn.connection)
-                .await
-                .map_err(failed)?;
+            txn.execute("UPDATE flight SET cancel_requested = 1 WHERE message_id = ?", params![id.raw()])?;
             let node = txn.directory.node_id(facts.latest.map_or(0, |latest| latest.node_key))?;
             Ok(CancelResult::Requested(node, AttemptRef { message_id: id, attempt_no: facts.attempt_no as u32 }))
         }

@@ -1,6 +1,6 @@
 //! The store in one SQLite file.
 //!
-//! One task owns the only connection that writes (`writer`); the next batch of writes forms while the last one commits,
+//! One thread owns the only connection that writes (`writer`); the next batch of writes forms while the last one commits,
 //! and every caller is answered after its commit. Reads run beside it on a small pool. One process owns the file: a lock
 //! beside it keeps a second server out.
 
@@ -9,7 +9,6 @@ mod attempts;
 mod away;
 mod body;
 mod bots;
-mod bulk;
 mod change_log;
 mod claim;
 mod code;
@@ -31,6 +30,7 @@ mod retention;
 mod sessions;
 mod settle;
 mod store;
+mod txn;
 mod wake;
 mod writer;
 
@@ -40,6 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{TenantId, Timestamp};
+use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection as _};
@@ -47,6 +48,7 @@ use sqlx::{ConnectOptions, Connection as _};
 use crate::{Result, StoreError};
 use directory::Directory;
 use error::failed;
+use txn::Txn;
 use writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
@@ -55,10 +57,13 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pages of the log after which they are moved into the database: 32 MiB, so that bursts do not pay for it at every turn.
-const WAL_CHECKPOINT_PAGES: &str = "8192";
+const WAL_CHECKPOINT_PAGES: i64 = 8_192;
 
-/// KiB of page cache per connection, negative as SQLite wants it: 64 MiB for the writer.
-const WRITER_CACHE: &str = "-65536";
+/// KiB of page cache of the writer, negative as SQLite wants it: 64 MiB.
+const WRITER_CACHE: i64 = -65_536;
+
+/// Statements that the writer keeps parsed: more than there are.
+const STATEMENTS: usize = 256;
 
 /// Connections for reading. Calls are short; more would only compete for the same cores.
 const READERS: u32 = 4;
@@ -87,12 +92,13 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
-            .statement_cache_capacity(256)
-            .pragma("temp_store", "memory")
-            .pragma("wal_autocheckpoint", WAL_CHECKPOINT_PAGES);
-        let mut connection = options.clone().pragma("cache_size", WRITER_CACHE).connect().await.map_err(failed)?;
+            .pragma("temp_store", "memory");
+        let mut connection = options.connect().await.map_err(failed)?;
         check_readable(&mut connection).await?;
         migrate(&mut connection).await?;
+        let directory = Arc::new(Directory::load(&mut connection).await?);
+        let txn = Txn::new(writing_connection(path)?, Arc::clone(&directory))?;
+        close(connection).await;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .min_connections(1)
@@ -100,14 +106,35 @@ impl SqliteStore {
             .connect_with(options.read_only(true).create_if_missing(false))
             .await
             .map_err(failed)?;
-        let directory = Arc::new(Directory::load(&mut connection).await?);
-        let writer = Writer::start(connection, Arc::clone(&directory)).await?;
-        Ok(SqliteStore { writer, readers, directory, _lock: lock })
+        Ok(SqliteStore { writer: Writer::start(txn)?, readers, directory, _lock: lock })
     }
 
     /// The key of a tenant, which every row carries.
     fn tenant(&self, tenant: &TenantId) -> Result<i64> {
         self.directory.tenant(tenant)
+    }
+}
+
+/// Opens the connection of the writer on a database that is there and up to date.
+fn writing_connection(path: &Path) -> Result<rusqlite::Connection> {
+    let connection = rusqlite::Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.pragma_update(None, "cache_size", WRITER_CACHE)?;
+    connection.pragma_update(None, "wal_autocheckpoint", WAL_CHECKPOINT_PAGES)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    if tracing::enabled!(target: "muster_store::statement", tracing::Level::TRACE) {
+        connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(trace));
+    }
+    Ok(connection)
+}
+
+/// Logs a statement of the writer, without its values.
+fn trace(event: TraceEvent<'_>) {
+    if let TraceEvent::Stmt(statement, _) = event {
+        tracing::trace!(target: "muster_store::statement", sql = %statement.sql());
     }
 }
 

@@ -2,96 +2,80 @@
 
 use muster_domain::Timestamp;
 use muster_domain::gate::WaitReason;
+use rusqlite::params;
 
 use super::code::Code as _;
 use super::facts::Facts;
-use super::writer::Txn;
-use super::{bulk, micros};
+use super::micros;
+use super::txn::Txn;
 use crate::{Result, StoreError};
 
-/// A message that is parked, until when, and why.
-pub(super) type Parking<'a> = (&'a Facts, Timestamp, WaitReason);
+/// A row of `ready`.
+pub(super) struct Ready {
+    pub(super) bot_key: i64,
+    pub(super) priority: i64,
+    pub(super) message_id: i64,
+    pub(super) attempt_no: i64,
+}
+
+impl From<&Facts> for Ready {
+    fn from(facts: &Facts) -> Self {
+        let Facts { bot_key, priority, message_id, attempt_no, .. } = *facts;
+        Ready { bot_key, priority, message_id, attempt_no }
+    }
+}
 
 /// Puts messages into their bots' queues.
-pub(super) async fn enter(txn: &mut Txn, rows: &[&Facts]) -> Result<()> {
-    insert_ready(txn, rows, |facts| (facts.bot_key, facts.priority, facts.message_id, facts.attempt_no)).await
+pub(super) fn enter(txn: &Txn, rows: impl IntoIterator<Item = Ready>) -> Result<()> {
+    let mut insert =
+        txn.prepare("INSERT INTO ready (bot_key, priority, message_id, attempt_no) VALUES (?, ?, ?, ?)")?;
+    for row in rows {
+        insert.execute(params![row.bot_key, row.priority, row.message_id, row.attempt_no])?;
+    }
+    Ok(())
 }
 
-/// Puts rows into the bots' queues: bot, priority, message, attempts so far.
-pub(super) async fn insert_ready<R>(
-    txn: &mut Txn,
-    rows: &[R],
-    columns: impl Fn(&R) -> (i64, i64, i64, i64),
-) -> Result<()> {
-    let head = "INSERT INTO ready (bot_key, priority, message_id, attempt_no) VALUES";
-    bulk::insert(&mut txn.connection, head, 4, rows, |query, row| {
-        let (bot_key, priority, message_id, attempt_no) = columns(row);
-        query.bind(bot_key).bind(priority).bind(message_id).bind(attempt_no)
-    })
-    .await
-    .map(|_| ())
-}
-
-/// Parks messages until a time. They block the later ones of their chain, unless the time is the client's own.
-pub(super) async fn park(txn: &mut Txn, rows: &[Parking<'_>]) -> Result<()> {
-    let now = micros(txn.now);
-    bulk::insert(
-        &mut txn.connection,
-        "INSERT INTO parked (wake_time, message_id, bot_key, priority, chain, attempt_no, reason, since, blocks) VALUES",
-        9,
-        rows,
-        |query, (facts, until, reason)| {
-            let query = query.bind(micros(*until)).bind(facts.message_id).bind(facts.bot_key).bind(facts.priority);
-            let query = query.bind(facts.chain).bind(facts.attempt_no).bind(reason.code()).bind(now);
-            query.bind(i64::from(*reason != WaitReason::NotBefore))
-        },
+/// Parks a message until a time. It blocks the later ones of its chain, unless the time is the client's own.
+pub(super) fn park(txn: &Txn, facts: &Facts, until: Timestamp, reason: WaitReason) -> Result<()> {
+    txn.execute(
+        "INSERT INTO parked (wake_time, message_id, bot_key, priority, chain, attempt_no, reason, since, blocks) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        params![
+            micros(until),
+            facts.message_id,
+            facts.bot_key,
+            facts.priority,
+            facts.chain,
+            facts.attempt_no,
+            reason.code(),
+            micros(txn.now),
+            reason != WaitReason::NotBefore,
+        ],
     )
-    .await
-    .map(|_| ())
+    .map(drop)
 }
 
 /// Takes waiting messages out of the queues.
-pub(super) async fn leave(txn: &mut Txn, leaving: &[&Facts]) -> Result<()> {
-    let wanted = leaving.len() as u64;
-    let mut removed = bulk::execute(
-        &mut txn.connection,
-        "DELETE FROM ready WHERE (bot_key, priority, message_id) IN (VALUES",
-        3,
-        ")",
-        leaving,
-        |query, facts| query.bind(facts.bot_key).bind(facts.priority).bind(facts.message_id),
-        |query| query,
-    )
-    .await?;
-    if removed < wanted {
-        removed += bulk::execute(
-            &mut txn.connection,
-            "DELETE FROM parked WHERE (bot_key, message_id) IN (VALUES",
-            2,
-            ")",
-            leaving,
-            |query, facts| query.bind(facts.bot_key).bind(facts.message_id),
-            |query| query,
-        )
-        .await?;
+pub(super) fn leave<'a>(txn: &Txn, leaving: impl IntoIterator<Item = &'a Facts>) -> Result<()> {
+    let mut ready = txn.prepare("DELETE FROM ready WHERE bot_key = ? AND priority = ? AND message_id = ?")?;
+    let mut parked = txn.prepare("DELETE FROM parked WHERE bot_key = ? AND message_id = ?")?;
+    for facts in leaving {
+        if ready.execute(params![facts.bot_key, facts.priority, facts.message_id])? == 0
+            && parked.execute(params![facts.bot_key, facts.message_id])? == 0
+        {
+            return Err(StoreError::misplaced());
+        }
     }
-    if removed == wanted { Ok(()) } else { Err(StoreError::misplaced(wanted - removed, wanted)) }
+    Ok(())
 }
 
-/// Lets go what waits behind an earlier message of these chains: its time has come. What another one still blocks is
-/// parked again by the next claim.
-pub(super) async fn release(txn: &mut Txn, chains: &[i64]) -> Result<()> {
-    let now = micros(txn.now);
-    let released = bulk::execute(
-        &mut txn.connection,
-        "UPDATE parked SET wake_time = v.column2 FROM (VALUES",
-        2,
-        ") AS v WHERE parked.chain = v.column1 AND parked.blocks = 1 AND parked.reason = ?",
-        chains,
-        |query, chain| query.bind(*chain).bind(now),
-        |query| query.bind(WaitReason::ChainBlocked.code()),
-    )
-    .await?;
+/// Lets go what waits behind an earlier message of a chain: its time has come. What another one still blocks is parked again
+/// by the next claim.
+pub(super) fn release(txn: &mut Txn, chain: i64) -> Result<()> {
+    let released = txn.execute(
+        "UPDATE parked SET wake_time = ? WHERE chain = ? AND blocks = 1 AND reason = ?",
+        params![micros(txn.now), chain, WaitReason::ChainBlocked.code()],
+    )?;
     txn.something_due |= released > 0;
     Ok(())
 }

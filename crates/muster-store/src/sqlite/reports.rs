@@ -9,13 +9,13 @@ use muster_domain::gate::WaitReason;
 use muster_domain::message::{MessageState, Outcome};
 use muster_domain::retry::{self, Next};
 use muster_domain::{Address, BotId, Timestamp};
+use rusqlite::params;
 
 use super::code::{AttemptEnd, Code as _};
-use super::error::failed;
 use super::facts::{self, Facts};
 use super::fence::{self, Fence, Told};
 use super::settle::{self, AttemptResult, Place, Step};
-use super::writer::Txn;
+use super::txn::Txn;
 use super::{bots, duration_us, inbound, micros, receipts, sessions};
 use crate::{AttemptRef, Report, ReportBatch, ReportBody, ReportsApplied, Result, StoreError};
 
@@ -28,8 +28,8 @@ struct OutcomeReport {
 }
 
 /// See [`crate::Store::reports_apply`].
-pub(super) async fn apply(txn: &mut Txn, tenant_key: i64, fence: Fence, batch: ReportBatch) -> Result<ReportsApplied> {
-    let Told { report_committed: taken, settle_after } = fence::check(txn, fence).await?;
+pub(super) fn apply(txn: &mut Txn, tenant_key: i64, fence: Fence, batch: ReportBatch) -> Result<ReportsApplied> {
+    let Told { report_committed: taken, settle_after } = fence::check(txn, fence)?;
     if batch.first_offset > taken + 1 {
         return Err(StoreError::ReportGap { expected: taken + 1, got: batch.first_offset });
     }
@@ -60,20 +60,20 @@ pub(super) async fn apply(txn: &mut Txn, tenant_key: i64, fence: Fence, batch: R
             ReportBody::Unknown => {}
         }
     }
-    outcomes_apply(txn, fence, outcomes, &mut applied).await?;
+    outcomes_apply(txn, fence, outcomes, &mut applied)?;
     // After the outcomes: a receipt may overtake the answer that names its message.
-    receipts::apply(txn, received).await?;
-    inbound::insert(txn, tenant_key, inbounds).await?;
+    receipts::apply(txn, &received)?;
+    inbound::insert(txn, tenant_key, &inbounds)?;
     for (bot, (time, connection, detail, address, banned)) in connections {
-        let wakes = connection_apply(txn, tenant_key, fence, &bot, time, connection, detail, address, banned).await?;
+        let wakes = connection_apply(txn, tenant_key, fence, &bot, time, connection, detail, address, banned)?;
         if wakes {
             applied.wake.push(bot);
         }
     }
-    advance(txn, fence, taken, committed).await?;
+    advance(txn, fence, taken, committed)?;
     if settle_after > 0 && committed >= settle_after {
-        sessions::settle_unreceived(txn, fence).await?;
-        applied.wake.extend(sessions::bots_waiting(txn, fence.node_key).await?);
+        sessions::settle_unreceived(txn, fence)?;
+        applied.wake.extend(sessions::bots_waiting(txn, fence.node_key)?);
     }
     applied.something_due = txn.something_due;
     applied.wake.sort();
@@ -82,54 +82,47 @@ pub(super) async fn apply(txn: &mut Txn, tenant_key: i64, fence: Fence, batch: R
 }
 
 /// Notes how far the reports were taken.
-async fn advance(txn: &mut Txn, fence: Fence, from: u64, to: u64) -> Result<()> {
-    let changed =
-        sqlx::query("UPDATE node SET report_committed = ? WHERE node_key = ? AND epoch = ? AND report_committed = ?")
-            .bind(to as i64)
-            .bind(fence.node_key)
-            .bind(fence.epoch)
-            .bind(from as i64)
-            .execute(&mut txn.connection)
-            .await
-            .map_err(failed)?
-            .rows_affected();
+fn advance(txn: &mut Txn, fence: Fence, from: u64, to: u64) -> Result<()> {
+    let changed = txn.execute(
+        "UPDATE node SET report_committed = ? WHERE node_key = ? AND epoch = ? AND report_committed = ?",
+        params![to as i64, fence.node_key, fence.epoch, from as i64],
+    )?;
     if changed == 1 { Ok(()) } else { Err(StoreError::Fenced) }
 }
 
-async fn outcomes_apply(
+fn outcomes_apply(
     txn: &mut Txn,
     fence: Fence,
     outcomes: Vec<OutcomeReport>,
     applied: &mut ReportsApplied,
 ) -> Result<()> {
-    let ids: Vec<i64> = outcomes.iter().map(|report| report.attempt.message_id.raw()).collect();
-    let mut known = facts::by_id(txn, &ids).await?;
     let mut finished: HashMap<i64, u32> = HashMap::new();
     let mut steps: Vec<Step> = Vec::with_capacity(outcomes.len());
     let mut early = Vec::new();
     let mut stepped = HashSet::new();
-    for report in outcomes {
+    let known = facts::of(txn, outcomes.iter().map(|report| report.attempt.message_id.raw()))?;
+    for (report, mut facts) in outcomes.into_iter().zip(known) {
         // Two outcomes of one message in one batch: the second one sees what the first one did.
         let key = report.attempt.message_id.raw();
         if !stepped.insert(key) {
-            settle::apply(txn, std::mem::take(&mut steps)).await?;
-            known.extend(facts::by_id(txn, &[key]).await?);
+            settle::apply(txn, std::mem::take(&mut steps))?;
+            facts = facts::of_one(txn, key)?;
         }
-        let Some(facts) = known.get(&key).cloned() else { continue };
+        let Some(facts) = facts else { continue };
         *finished.entry(facts.bot_key).or_default() += 1;
         if let Outcome::Sent { network_id } = &report.outcome {
             early.push((facts.bot_key, network_id.clone()));
         }
         let wakes = facts.bot_key;
-        if let Some(step) = step(txn, fence, facts, report).await? {
+        if let Some(step) = step(txn, fence, facts, report)? {
             if step.place == Place::Ready {
                 applied.wake.push(txn.directory.bot_id(wakes)?);
             }
             steps.push(step);
         }
     }
-    settle::apply(txn, steps).await?;
-    receipts::apply_early(txn, early).await?;
+    settle::apply(txn, steps)?;
+    receipts::apply_early(txn, &early)?;
     for (bot_key, count) in finished {
         applied.finished.push((txn.directory.bot_id(bot_key)?, count));
     }
@@ -137,7 +130,7 @@ async fn outcomes_apply(
 }
 
 /// The step that follows from an outcome; none when the message has gone another way meanwhile and the outcome cannot move it.
-async fn step(txn: &mut Txn, fence: Fence, facts: Facts, report: OutcomeReport) -> Result<Option<Step>> {
+fn step(txn: &mut Txn, fence: Fence, facts: Facts, report: OutcomeReport) -> Result<Option<Step>> {
     // An attempt belongs to the node that got it: what another one says of it is a mistake or a copied journal.
     let current = facts.attempt_no == i64::from(report.attempt.attempt_no)
         && facts.latest.is_some_and(|latest| latest.node_key == fence.node_key);
@@ -166,7 +159,7 @@ async fn step(txn: &mut Txn, fence: Fence, facts: Facts, report: OutcomeReport) 
         }
         _ if !open => None,
         Outcome::Sent { .. } | Outcome::Uncertain(_) => None,
-        Outcome::Failed(failure) => Some(after_failure(txn, facts, timed(AttemptEnd::Failed, None), failure).await?),
+        Outcome::Failed(failure) => Some(after_failure(txn, facts, timed(AttemptEnd::Failed, None), failure)?),
         Outcome::HandedBack(reason) => {
             Some(Step::wait_again(facts, now, Place::Ready, timed(AttemptEnd::from(reason), None), None))
         }
@@ -179,14 +172,12 @@ async fn step(txn: &mut Txn, fence: Fence, facts: Facts, report: OutcomeReport) 
     })
 }
 
-async fn after_failure(txn: &mut Txn, facts: Facts, attempt: AttemptResult, failure: Failure) -> Result<Step> {
+fn after_failure(txn: &mut Txn, facts: Facts, attempt: AttemptResult, failure: Failure) -> Result<Step> {
     // Handbacks are attempts too, but no failures: they do not use up the tries.
-    let failures: i64 = sqlx::query_scalar("SELECT count(*) FROM attempt WHERE message_id = ? AND outcome = ?")
-        .bind(facts.message_id)
-        .bind(AttemptEnd::Failed.code())
-        .fetch_one(&mut txn.connection)
-        .await
-        .map_err(failed)?;
+    let failures: i64 = txn.value(
+        "SELECT count(*) FROM attempt WHERE message_id = ? AND outcome = ?",
+        params![facts.message_id, AttemptEnd::Failed.code()],
+    )?;
     Ok(match retry::after_failure(&failure, failures as u32 + 1) {
         Next::RetryAfter(wait) => {
             let place = Place::Parked { until: txn.now + wait, reason: WaitReason::RetryBackoff };
@@ -199,7 +190,7 @@ async fn after_failure(txn: &mut Txn, facts: Facts, attempt: AttemptResult, fail
 
 /// Notes a bot's connection. Tells whether its messages may leave now.
 #[expect(clippy::too_many_arguments, reason = "the fields of one report")]
-async fn connection_apply(
+fn connection_apply(
     txn: &mut Txn,
     tenant_key: i64,
     fence: Fence,
@@ -210,37 +201,35 @@ async fn connection_apply(
     address: Option<Address>,
     banned: bool,
 ) -> Result<bool> {
-    let found = bots::entry(txn, tenant_key, bot).await?;
+    let found = bots::entry(txn, tenant_key, bot)?;
     let Some(entry) = found.filter(|entry| entry.node_key == fence.node_key) else { return Ok(false) };
     let stage = entry.stage.after_connection(connection, banned);
-    sqlx::query(
-        "UPDATE bot SET connection = ?, connection_detail = ?, connection_time = CASE WHEN connection = ? THEN connection_time ELSE ? END, \
-         update_time = ? WHERE bot_key = ? AND EXISTS (SELECT 1 FROM node WHERE node_key = ? AND epoch = ?)",
-    )
-    .bind(connection.code())
-    .bind(detail.clone())
-    .bind(connection.code())
-    .bind(micros(time))
-    .bind(micros(txn.now))
-    .bind(entry.bot_key)
-    .bind(fence.node_key)
-    .bind(fence.epoch)
-    .execute(&mut txn.connection)
-    .await
-    .map_err(failed)?;
+    txn.execute(
+        "UPDATE bot SET connection = ?, connection_detail = ?, connection_time = CASE WHEN connection = ? THEN \
+         connection_time ELSE ? END, update_time = ? WHERE bot_key = ? AND EXISTS (SELECT 1 FROM node WHERE \
+         node_key = ? AND epoch = ?)",
+        params![
+            connection.code(),
+            detail,
+            connection.code(),
+            micros(time),
+            micros(txn.now),
+            entry.bot_key,
+            fence.node_key,
+            fence.epoch
+        ],
+    )?;
     if let Some(address) = address {
         // An address that another bot owns is left to an operator: it is never taken away from its owner.
-        sqlx::query("UPDATE OR IGNORE bot SET address = ? WHERE bot_key = ? AND address IS NULL")
-            .bind(address.as_str().to_owned())
-            .bind(entry.bot_key)
-            .execute(&mut txn.connection)
-            .await
-            .map_err(failed)?;
+        txn.execute(
+            "UPDATE OR IGNORE bot SET address = ? WHERE bot_key = ? AND address IS NULL",
+            params![address.as_str(), entry.bot_key],
+        )?;
     }
     if stage != entry.stage {
         let rule =
             if stage == Stage::Banned { format!("BAN: {detail}") } else { format!("LINK: {}", connection.as_str()) };
-        bots::stage_set(txn, tenant_key, bot, entry, stage, &rule).await?;
+        bots::stage_set(txn, tenant_key, bot, entry, stage, &rule)?;
     }
     Ok(matches!(connection, Connection::Connected | Connection::Silent))
 }

@@ -5,21 +5,19 @@ use std::time::Duration;
 use muster_domain::MessageId;
 use muster_domain::limits::IDEMPOTENCY_KEPT;
 use muster_domain::message::MessageState;
-use sqlx::Row as _;
+use rusqlite::params;
 
-use super::bulk;
 use super::code::Code as _;
-use super::error::failed;
 use super::micros;
-use super::writer::Txn;
+use super::txn::Txn;
 use crate::{Result, RetentionPolicy};
 
 /// How long receipts without a message are kept: an outcome that they belong to comes within the reach of an agent's journal.
 const EARLY_RECEIPTS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// See [`crate::Store::retention_run`].
-pub(super) async fn run(txn: &mut Txn, policy: &RetentionPolicy, limit: u32) -> Result<u64> {
-    let mut removed = messages(txn, policy.messages, limit).await?;
+pub(super) fn run(txn: &mut Txn, policy: &RetentionPolicy, limit: u32) -> Result<u64> {
+    let mut removed = messages(txn, policy.messages, limit)?;
     let floor = |age: Duration| MessageId::floor(txn.now - age).raw();
     let before = |age: Duration| micros(txn.now - age);
     let rules: [(&'static str, i64); 6] = [
@@ -54,35 +52,28 @@ pub(super) async fn run(txn: &mut Txn, policy: &RetentionPolicy, limit: u32) -> 
         ),
     ];
     for (sql, bound) in rules {
-        let query = sqlx::query(sql).bind(bound).bind(limit);
-        removed += query.execute(&mut txn.connection).await.map_err(failed)?.rows_affected();
+        removed += txn.execute(sql, params![bound, limit])?;
     }
-    sqlx::query("DELETE FROM media_owner WHERE digest NOT IN (SELECT digest FROM media)")
-        .execute(&mut txn.connection)
-        .await
-        .map_err(failed)?;
+    txn.execute("DELETE FROM media_owner WHERE digest NOT IN (SELECT digest FROM media)", [])?;
     Ok(removed)
 }
 
 /// Removes messages in a final state, with what belongs to them. Those that wait or are under way stay, however old.
-async fn messages(txn: &mut Txn, age: Duration, limit: u32) -> Result<u64> {
-    let rows =
-        sqlx::query("SELECT message_id, bot_key, state FROM settled WHERE message_id < ? ORDER BY message_id LIMIT ?")
-            .bind(MessageId::floor(txn.now - age).raw())
-            .bind(limit)
-            .fetch_all(&mut txn.connection)
-            .await
-            .map_err(failed)?;
-    let ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
-    for head in [
-        "DELETE FROM attempt WHERE message_id IN (VALUES",
-        "DELETE FROM settled WHERE message_id IN (VALUES",
-        "DELETE FROM message WHERE message_id IN (VALUES",
-    ] {
-        bulk::execute(&mut txn.connection, head, 1, ")", &ids, |query, id| query.bind(*id), |query| query).await?;
+fn messages(txn: &mut Txn, age: Duration, limit: u32) -> Result<u64> {
+    let over: Vec<(i64, i64, MessageState)> = txn.all(
+        "SELECT message_id, bot_key, state FROM settled WHERE message_id < ? ORDER BY message_id LIMIT ?",
+        params![MessageId::floor(txn.now - age).raw(), limit],
+        |row| Ok((row.get(0)?, row.get(1)?, MessageState::decode(row.get(2)?)?)),
+    )?;
+    for (message_id, bot_key, state) in &over {
+        for sql in [
+            "DELETE FROM attempt WHERE message_id = ?",
+            "DELETE FROM settled WHERE message_id = ?",
+            "DELETE FROM message WHERE message_id = ?",
+        ] {
+            txn.execute(sql, [message_id])?;
+        }
+        txn.gone(*bot_key, *state);
     }
-    for row in &rows {
-        txn.gone(row.get(1), MessageState::decode(row.get(2))?);
-    }
-    Ok(ids.len() as u64)
+    Ok(over.len() as u64)
 }

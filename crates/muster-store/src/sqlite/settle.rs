@@ -7,12 +7,13 @@ use muster_domain::Timestamp;
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::gate::WaitReason;
 use muster_domain::message::MessageState;
+use rusqlite::params;
 
 use super::code::{AttemptEnd, Code as _};
-use super::facts::{Facts, Latest};
-use super::queues::{self, Parking};
-use super::writer::Txn;
-use super::{attempts, bulk, micros};
+use super::facts::Facts;
+use super::queues::{self, Ready};
+use super::txn::Txn;
+use super::{attempts, micros};
 use crate::{Result, StoreError};
 
 /// One step: a message leaves the state that its facts tell for another one.
@@ -98,34 +99,30 @@ impl Step {
         }
     }
 
-    /// The number of the failure's reason, as a column has it.
-    pub(super) fn reason(&self) -> Option<i64> {
-        self.failure.as_ref().map(|(reason, _)| reason.code())
-    }
-
-    /// The failure's detail, as a column has it.
-    pub(super) fn detail(&self) -> Option<String> {
-        self.failure.as_ref().map(|(_, detail)| detail.clone())
-    }
-
-    /// The id that the network gave, as a column has it.
-    pub(super) fn network_id(&self) -> Option<String> {
-        self.attempt.as_ref().and_then(|attempt| attempt.network_id.clone())
-    }
-
-    /// How long the agent held the attempt, as a column has it.
-    pub(super) fn queued_us(&self) -> Option<i64> {
-        self.attempt.as_ref().and_then(|attempt| attempt.queued_us)
-    }
-
-    /// How long the gateway took, as a column has it.
-    pub(super) fn gateway_us(&self) -> Option<i64> {
-        self.attempt.as_ref().and_then(|attempt| attempt.gateway_us)
+    /// What the columns of an attempt's end hold.
+    pub(super) fn end(&self) -> End<'_> {
+        let attempt = self.attempt.as_ref();
+        End {
+            reason: self.failure.as_ref().map(|(reason, _)| reason.code()),
+            detail: self.failure.as_ref().map(|(_, detail)| detail.as_str()),
+            network_id: attempt.and_then(|attempt| attempt.network_id.as_deref()),
+            queued_us: attempt.and_then(|attempt| attempt.queued_us),
+            gateway_us: attempt.and_then(|attempt| attempt.gateway_us),
+        }
     }
 
     fn comes_from(&self) -> Hold {
         Hold::of(self.facts.state)
     }
+}
+
+/// The end of an attempt, as columns have it.
+pub(super) struct End<'a> {
+    pub(super) reason: Option<i64>,
+    pub(super) detail: Option<&'a str>,
+    pub(super) network_id: Option<&'a str>,
+    pub(super) queued_us: Option<i64>,
+    pub(super) gateway_us: Option<i64>,
 }
 
 /// Which table says where a message is in its life.
@@ -146,26 +143,17 @@ impl Hold {
     }
 }
 
-/// Takes the steps: all of them, or none when a message is not where its facts say, which is a fault of the caller.
-pub(super) async fn apply(txn: &mut Txn, steps: Vec<Step>) -> Result<()> {
+/// Takes the steps. Fails when a message is not where its facts say, which is a fault of the caller.
+pub(super) fn apply(txn: &mut Txn, steps: Vec<Step>) -> Result<()> {
     if steps.is_empty() {
         return Ok(());
     }
-    let choose = |wanted: fn(Hold, Hold) -> bool| -> Vec<&Step> {
-        steps.iter().filter(|step| wanted(step.comes_from(), Hold::of(step.to))).collect()
-    };
-    let waited = choose(|from, _| from == Hold::Queue);
-    let leaving: Vec<&Facts> = waited.iter().map(|step| &step.facts).collect();
-    queues::leave(txn, &leaving).await?;
-    remove(txn, "DELETE FROM flight WHERE message_id IN (VALUES", &choose(|from, _| from == Hold::Flight)).await?;
-    let reopened = choose(|from, to| from == Hold::Settled && to != Hold::Settled);
-    remove(txn, "DELETE FROM settled WHERE message_id IN (VALUES", &reopened).await?;
-    settle(txn, &choose(|from, to| from != Hold::Settled && to == Hold::Settled)).await?;
-    resettle(txn, &choose(|from, to| from == Hold::Settled && to == Hold::Settled)).await?;
-    enter_queues(txn, &steps).await?;
-    keep_attempts(txn, &steps).await?;
-    let freed = freed_chains(txn, &steps);
-    queues::release(txn, &freed).await?;
+    leave(txn, &steps)?;
+    enter(txn, &steps)?;
+    keep_attempts(txn, &steps)?;
+    for chain in freed_chains(txn, &steps) {
+        queues::release(txn, chain)?;
+    }
     for step in &steps {
         let facts = &step.facts;
         txn.moved(facts.tenant_key, facts.bot_key, facts.message_id, Some(facts.state), step.to);
@@ -173,100 +161,106 @@ pub(super) async fn apply(txn: &mut Txn, steps: Vec<Step>) -> Result<()> {
     Ok(())
 }
 
-async fn remove(txn: &mut Txn, head: &'static str, steps: &[&Step]) -> Result<()> {
-    let bind = |query: bulk::Query, step: &&Step| query.bind(step.facts.message_id);
-    let removed = bulk::execute(&mut txn.connection, head, 1, ")", steps, bind, |query| query).await?;
-    let wanted = steps.len() as u64;
-    if removed == wanted { Ok(()) } else { Err(StoreError::misplaced(wanted - removed, wanted)) }
-}
-
-/// Settles what waited or was under way.
-async fn settle(txn: &mut Txn, steps: &[&Step]) -> Result<()> {
-    let now = micros(txn.now);
-    bulk::insert(
-        &mut txn.connection,
-        "INSERT INTO settled (message_id, tenant_key, bot_key, state, attempt_no, node_key, epoch, dispatch_time, outcome_time, \
-         queued_us, gateway_us, network_id, reason, detail, cancel_requested) VALUES",
-        15,
-        steps,
-        |query, step| {
-            let facts = &step.facts;
-            let (node_key, epoch, dispatch_time) = columns(facts.latest);
-            let query = query.bind(facts.message_id).bind(facts.tenant_key).bind(facts.bot_key).bind(step.to.code());
-            let query = query.bind(facts.attempt_no).bind(node_key).bind(epoch).bind(dispatch_time);
-            let query = query.bind(step.attempt.as_ref().map(|_| now)).bind(step.queued_us()).bind(step.gateway_us());
-            let query = query.bind(step.network_id()).bind(step.reason()).bind(step.detail());
-            query.bind(facts.cancel_requested)
-        },
-    )
-    .await
-    .map(|_| ())
-}
-
-fn columns(latest: Option<Latest>) -> (Option<i64>, Option<i64>, Option<i64>) {
-    match latest {
-        Some(Latest { node_key, epoch, dispatch_time }) => (Some(node_key), Some(epoch), Some(dispatch_time)),
-        None => (None, None, None),
-    }
-}
-
-/// Moves what was settled on better evidence.
-async fn resettle(txn: &mut Txn, steps: &[&Step]) -> Result<()> {
-    let now = micros(txn.now);
-    bulk::execute(
-        &mut txn.connection,
-        "UPDATE settled SET state = v.column2, outcome_time = coalesce(v.column3, outcome_time), queued_us = coalesce(v.column4, queued_us), \
-         gateway_us = coalesce(v.column5, gateway_us), network_id = coalesce(v.column6, network_id), reason = v.column7, \
-         detail = v.column8 FROM (VALUES",
-        8,
-        ") AS v WHERE settled.message_id = v.column1",
-        steps,
-        |query, step| {
-            let query = query.bind(step.facts.message_id).bind(step.to.code()).bind(step.attempt.as_ref().map(|_| now));
-            let query = query.bind(step.queued_us()).bind(step.gateway_us());
-            query.bind(step.network_id()).bind(step.reason()).bind(step.detail())
-        },
-        |query| query,
-    )
-    .await
-    .map(|_| ())
-}
-
-async fn enter_queues(txn: &mut Txn, steps: &[Step]) -> Result<()> {
-    let (mut ready, mut parked): (Vec<&Facts>, Vec<Parking<'_>>) = (Vec::new(), Vec::new());
+/// Takes the messages from where they are.
+fn leave(txn: &Txn, steps: &[Step]) -> Result<()> {
+    let waited = steps.iter().filter(|step| step.comes_from() == Hold::Queue);
+    queues::leave(txn, waited.map(|step| &step.facts))?;
+    let mut land = txn.prepare("DELETE FROM flight WHERE message_id = ?")?;
+    let mut reopen = txn.prepare("DELETE FROM settled WHERE message_id = ?")?;
     for step in steps {
-        match step.place {
-            Place::Ready => ready.push(&step.facts),
-            Place::Parked { until, reason } => parked.push((&step.facts, until, reason)),
-            Place::Nowhere => {}
+        let removed = match (step.comes_from(), Hold::of(step.to)) {
+            (Hold::Queue, _) | (Hold::Settled, Hold::Settled) => 1,
+            (Hold::Flight, _) => land.execute([step.facts.message_id])?,
+            (Hold::Settled, Hold::Queue | Hold::Flight) => reopen.execute([step.facts.message_id])?,
+        };
+        if removed != 1 {
+            return Err(StoreError::misplaced());
         }
     }
-    queues::enter(txn, &ready).await?;
-    queues::park(txn, &parked).await
+    Ok(())
 }
 
-async fn keep_attempts(txn: &mut Txn, steps: &[Step]) -> Result<()> {
-    let ends = || steps.iter().filter(|step| step.attempt.is_some());
-    let apart: Vec<&Step> =
-        ends().filter(|step| step.facts.state != MessageState::Waiting && !step.state_tells_the_end()).collect();
-    attempts::keep(txn, &apart).await?;
-    let told_late: Vec<&Step> = ends().filter(|step| step.facts.state != MessageState::Dispatched).collect();
-    attempts::correct(txn, &told_late).await
+/// Puts the messages where they go.
+fn enter(txn: &Txn, steps: &[Step]) -> Result<()> {
+    let ready = steps.iter().filter(|step| step.place == Place::Ready);
+    queues::enter(txn, ready.map(|step| Ready::from(&step.facts)))?;
+    let mut settle = txn.prepare(
+        "INSERT INTO settled (message_id, tenant_key, bot_key, state, attempt_no, node_key, epoch, dispatch_time, outcome_time, \
+         queued_us, gateway_us, network_id, reason, detail, cancel_requested) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    let mut resettle = txn.prepare(
+        "UPDATE settled SET state = ?2, outcome_time = coalesce(?3, outcome_time), queued_us = coalesce(?4, queued_us), \
+         gateway_us = coalesce(?5, gateway_us), network_id = coalesce(?6, network_id), reason = ?7, detail = ?8 \
+         WHERE message_id = ?1",
+    )?;
+    let now = micros(txn.now);
+    for step in steps {
+        if let Place::Parked { until, reason } = step.place {
+            queues::park(txn, &step.facts, until, reason)?;
+        }
+        if Hold::of(step.to) != Hold::Settled {
+            continue;
+        }
+        let (facts, end, outcome_time) = (&step.facts, step.end(), step.attempt.as_ref().map(|_| now));
+        if step.comes_from() == Hold::Settled {
+            resettle.execute(params![
+                facts.message_id,
+                step.to.code(),
+                outcome_time,
+                end.queued_us,
+                end.gateway_us,
+                end.network_id,
+                end.reason,
+                end.detail,
+            ])?;
+        } else {
+            settle.execute(params![
+                facts.message_id,
+                facts.tenant_key,
+                facts.bot_key,
+                step.to.code(),
+                facts.attempt_no,
+                facts.latest.map(|latest| latest.node_key),
+                facts.latest.map(|latest| latest.epoch),
+                facts.latest.map(|latest| latest.dispatch_time),
+                outcome_time,
+                end.queued_us,
+                end.gateway_us,
+                end.network_id,
+                end.reason,
+                end.detail,
+                facts.cancel_requested,
+            ])?;
+        }
+    }
+    Ok(())
+}
+
+fn keep_attempts(txn: &Txn, steps: &[Step]) -> Result<()> {
+    for step in steps {
+        let Some(attempt) = &step.attempt else { continue };
+        if step.facts.state != MessageState::Waiting && !step.state_tells_the_end() {
+            attempts::keep(txn, step, attempt)?;
+        }
+        // Told late, it may be kept as something else.
+        if step.facts.state != MessageState::Dispatched {
+            attempts::correct(txn, step, attempt)?;
+        }
+    }
+    Ok(())
 }
 
 /// Chains whose later messages need not wait for these any more: what they waited for ended otherwise than by its time, or
 /// was under way at a node that the bot has left.
-fn freed_chains(txn: &Txn, steps: &[Step]) -> Vec<i64> {
-    let mut freed = BTreeSet::new();
-    for step in steps {
-        let facts = &step.facts;
-        let elsewhere = || {
-            let here = txn.directory.node_of(facts.bot_key);
-            facts.latest.is_some_and(|latest| here.is_some_and(|here| here != latest.node_key))
-        };
-        if facts.state == MessageState::Waiting || (facts.state == MessageState::Dispatched && elsewhere()) {
-            freed.insert(facts.chain);
-        }
-    }
-    freed.into_iter().collect()
+fn freed_chains(txn: &Txn, steps: &[Step]) -> BTreeSet<i64> {
+    let elsewhere = |facts: &Facts| {
+        let here = txn.directory.node_of(facts.bot_key);
+        facts.latest.is_some_and(|latest| here.is_some_and(|here| here != latest.node_key))
+    };
+    let freed = steps.iter().map(|step| &step.facts).filter(|facts| match facts.state {
+        MessageState::Waiting => true,
+        MessageState::Dispatched => elsewhere(facts),
+        _ => false,
+    });
+    freed.map(|facts| facts.chain).collect()
 }

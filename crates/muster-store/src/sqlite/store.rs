@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::{BoxFuture, FutureExt as _};
 use muster_domain::bot::{Bot, StateCounts};
 use muster_domain::content::MediaDigest;
 use muster_domain::fleet::Fleet;
@@ -16,7 +15,7 @@ use muster_domain::{BotId, GatewayId, MessageId, NodeId, TenantId};
 use tokio::sync::watch;
 
 use super::fence::{self, Fence};
-use super::writer::Txn;
+use super::txn::Txn;
 use super::{
     SqliteStore, attempts, bots, change_log, claim, desired, fleet, inbound, media, messages, nodes, reports,
     retention, sessions, wake,
@@ -31,19 +30,15 @@ impl SqliteStore {
     /// Runs a write of a session, with the fence that stands in its WHERE clauses.
     async fn fenced<T, F>(&self, session: &SessionRef, body: F) -> Result<T>
     where
-        F: for<'t> FnOnce(&'t mut Txn, i64, Fence) -> BoxFuture<'t, Result<T>> + Send + 'static,
+        F: FnOnce(&mut Txn, i64, Fence) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
         let (tenant_key, session) = (self.tenant(&session.tenant)?, session.clone());
-        self.writer
-            .call(move |txn| {
-                async move {
-                    let fence = fence::of(txn, tenant_key, &session).await?;
-                    body(txn, tenant_key, fence).await
-                }
-                .boxed()
-            })
-            .await
+        let call = move |txn: &mut Txn| {
+            let fence = fence::of(txn, tenant_key, &session)?;
+            body(txn, tenant_key, fence)
+        };
+        self.writer.call(call).await
     }
 }
 
@@ -55,7 +50,7 @@ impl Store for SqliteStore {
 
     async fn fleet_write(&self, tenant: &TenantId, writes: Vec<FleetWrite>, request: Option<RequestKey>) -> Result<()> {
         let tenant_key = self.tenant(tenant)?;
-        self.writer.call(move |txn| fleet::write(txn, tenant_key, writes, request).boxed()).await
+        self.writer.call(move |txn| fleet::write(txn, tenant_key, writes, request)).await
     }
 
     async fn node_get(&self, tenant: &TenantId, id: &NodeId) -> Result<Option<Node>> {
@@ -112,11 +107,11 @@ impl Store for SqliteStore {
 
     async fn session_open(&self, open: SessionOpen) -> Result<SessionOpened> {
         let tenant_key = self.tenant(&open.tenant)?;
-        self.writer.call(move |txn| sessions::open(txn, tenant_key, open).boxed()).await
+        self.writer.call(move |txn| sessions::open(txn, tenant_key, open)).await
     }
 
     async fn session_close(&self, session: &SessionRef) -> Result<()> {
-        self.fenced(session, |txn, _, fence| sessions::close(txn, fence).boxed()).await
+        self.fenced(session, |txn, _, fence| sessions::close(txn, fence)).await
     }
 
     async fn desired_state(&self, session: &SessionRef, since: u64) -> Result<DesiredState> {
@@ -124,18 +119,16 @@ impl Store for SqliteStore {
     }
 
     async fn desired_applied(&self, session: &SessionRef, version: u64, errors: Vec<ApplyError>) -> Result<()> {
-        self.fenced(session, move |txn, tenant_key, fence| {
-            desired::applied(txn, tenant_key, fence, version, errors).boxed()
-        })
-        .await
+        self.fenced(session, move |txn, tenant_key, fence| desired::applied(txn, tenant_key, fence, version, errors))
+            .await
     }
 
     async fn dispatch_claim(&self, session: &SessionRef, wanted: Claim) -> Result<Claimed> {
-        self.fenced(session, move |txn, tenant_key, fence| claim::claim(txn, tenant_key, fence, wanted).boxed()).await
+        self.fenced(session, move |txn, tenant_key, fence| claim::claim(txn, tenant_key, fence, wanted)).await
     }
 
     async fn reports_apply(&self, session: &SessionRef, batch: ReportBatch) -> Result<ReportsApplied> {
-        self.fenced(session, move |txn, tenant_key, fence| reports::apply(txn, tenant_key, fence, batch).boxed()).await
+        self.fenced(session, move |txn, tenant_key, fence| reports::apply(txn, tenant_key, fence, batch)).await
     }
 
     async fn message_accept(&self, tenant: &TenantId, new: Vec<NewMessage>) -> Result<Vec<AcceptResult>> {
@@ -170,7 +163,7 @@ impl Store for SqliteStore {
 
     async fn message_cancel(&self, tenant: &TenantId, id: MessageId) -> Result<CancelResult> {
         let tenant_key = self.tenant(tenant)?;
-        self.writer.call(move |txn| messages::cancel(txn, tenant_key, id).boxed()).await
+        self.writer.call(move |txn| messages::cancel(txn, tenant_key, id)).await
     }
 
     async fn changes_since(&self, tenant: &TenantId, cursor: u64, bot: Option<&BotId>, limit: u32) -> Result<Changes> {
@@ -211,7 +204,7 @@ impl Store for SqliteStore {
 
     async fn media_put(&self, tenant: &TenantId, digest: MediaDigest, bytes: Bytes) -> Result<()> {
         let tenant_key = self.tenant(tenant)?;
-        self.writer.call(move |txn| media::put(txn, tenant_key, digest, bytes).boxed()).await
+        self.writer.call(move |txn| media::put(txn, tenant_key, digest, bytes)).await
     }
 
     async fn media_get(&self, digest: &MediaDigest) -> Result<Option<Bytes>> {
@@ -223,16 +216,16 @@ impl Store for SqliteStore {
     }
 
     async fn wake_due(&self, limit: u32, silence: Duration) -> Result<WakeResult> {
-        self.writer.call(move |txn| wake::due(txn, limit, silence).boxed()).await
+        self.writer.call(move |txn| wake::due(txn, limit, silence)).await
     }
 
     async fn holds_end(&self) -> Result<WakeResult> {
-        self.writer.call(|txn| wake::holds_end(txn).boxed()).await
+        self.writer.call(wake::holds_end).await
     }
 
     async fn retention_run(&self, policy: &RetentionPolicy, limit: u32) -> Result<u64> {
         let policy = *policy;
-        self.writer.call(move |txn| async move { retention::run(txn, &policy, limit).await }.boxed()).await
+        self.writer.call(move |txn| retention::run(txn, &policy, limit)).await
     }
 
     async fn close(&self) {

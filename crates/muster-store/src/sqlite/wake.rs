@@ -3,39 +3,40 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sqlx::Row as _;
+use muster_domain::{BotId, NodeId, TenantId};
+use rusqlite::params;
 
 use super::desired;
-use super::error::failed;
+use super::expiry;
 use super::micros;
-use super::writer::Txn;
-use super::{expiry, queues};
+use super::queues::{self, Ready};
+use super::txn::Txn;
 use crate::{Result, WakeResult};
 
 /// See [`crate::Store::wake_due`].
-pub(super) async fn due(txn: &mut Txn, limit: u32, silence: Duration) -> Result<WakeResult> {
+pub(super) fn due(txn: &mut Txn, limit: u32, silence: Duration) -> Result<WakeResult> {
     let now = micros(txn.now);
     // First: what ends may let others go.
-    expiry::end(txn, limit, silence).await?;
-    let woken = sqlx::query(
-        "DELETE FROM parked WHERE (wake_time, message_id) IN (SELECT wake_time, message_id FROM parked WHERE wake_time <= ? \
-         ORDER BY wake_time, message_id LIMIT ?) RETURNING bot_key, priority, message_id, attempt_no",
-    )
-    .bind(now)
-    .bind(limit)
-    .fetch_all(&mut txn.connection)
-    .await
-    .map_err(failed)?;
-    queues::insert_ready(txn, &woken, |row| (row.get(0), row.get(1), row.get(2), row.get(3))).await?;
-    let bots: BTreeSet<i64> = woken.iter().map(|row| row.get(0)).collect();
-    let parked = soonest(txn, "SELECT min(wake_time) FROM parked").await?;
-    let soonest = [parked, expiry::next(txn).await?].into_iter().flatten().min();
-    Ok(WakeResult { wake: places(txn, bots).await?, next: soonest.map(|time| wait(now, time)) })
+    expiry::end(txn, limit, silence)?;
+    let woken = txn.all(
+        "DELETE FROM parked WHERE (wake_time, message_id) IN (SELECT wake_time, message_id FROM parked WHERE \
+         wake_time <= ? ORDER BY wake_time, message_id LIMIT ?) RETURNING bot_key, priority, message_id, \
+         attempt_no",
+        params![now, limit],
+        |row| {
+            Ok(Ready { bot_key: row.get(0)?, priority: row.get(1)?, message_id: row.get(2)?, attempt_no: row.get(3)? })
+        },
+    )?;
+    let bots: BTreeSet<i64> = woken.iter().map(|row| row.bot_key).collect();
+    queues::enter(txn, woken)?;
+    let parked = soonest(txn, "SELECT min(wake_time) FROM parked")?;
+    let soonest = [parked, expiry::next(txn)?].into_iter().flatten().min();
+    Ok(WakeResult { wake: places(txn, bots)?, next: soonest.map(|time| wait(now, time)) })
 }
 
 /// The earliest of the times that `query` asks for.
-async fn soonest(txn: &mut Txn, query: &'static str) -> Result<Option<i64>> {
-    sqlx::query_scalar(query).fetch_one(&mut txn.connection).await.map_err(failed)
+fn soonest(txn: &Txn, query: &str) -> Result<Option<i64>> {
+    txn.value(query, [])
 }
 
 /// How long it is from `now` until `time`.
@@ -44,45 +45,32 @@ fn wait(now: i64, time: i64) -> Duration {
 }
 
 /// Bots by key, with their nodes and tenants.
-async fn places(
-    txn: &mut Txn,
-    keys: BTreeSet<i64>,
-) -> Result<Vec<(muster_domain::TenantId, muster_domain::NodeId, muster_domain::BotId)>> {
-    let keys: Vec<i64> = keys.into_iter().collect();
-    let head = "SELECT tenant_key, node_key, bot_key FROM bot WHERE bot_key IN (VALUES";
-    let rows = super::bulk::fetch(&mut txn.connection, head, 1, ")", &keys, |query, key| query.bind(*key)).await?;
-    rows.iter()
-        .map(|row| {
+fn places(txn: &Txn, keys: BTreeSet<i64>) -> Result<Vec<(TenantId, NodeId, BotId)>> {
+    let mut places = Vec::with_capacity(keys.len());
+    for key in keys {
+        places.extend(txn.first("SELECT tenant_key, node_key FROM bot WHERE bot_key = ?", [key], |row| {
             let directory = &txn.directory;
-            Ok((directory.tenant_id(row.get(0))?, directory.node_id(row.get(1))?, directory.bot_id(row.get(2))?))
-        })
-        .collect()
+            Ok((directory.tenant_id(row.get(0)?)?, directory.node_id(row.get(1)?)?, directory.bot_id(key)?))
+        })?);
+    }
+    Ok(places)
 }
 
 /// See [`crate::Store::holds_end`].
-pub(super) async fn holds_end(txn: &mut Txn) -> Result<WakeResult> {
+pub(super) fn holds_end(txn: &mut Txn) -> Result<WakeResult> {
     let now = micros(txn.now);
-    let ended = sqlx::query("SELECT bot_key, node_key FROM bot WHERE hold_until <= ?")
-        .bind(now)
-        .fetch_all(&mut txn.connection)
-        .await
-        .map_err(failed)?;
+    let ended: Vec<(i64, i64)> = txn
+        .all("SELECT bot_key, node_key FROM bot WHERE hold_until <= ?", [now], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mut keys = BTreeSet::new();
-    for row in ended {
-        let (bot_key, node_key): (i64, i64) = (row.get(0), row.get(1));
-        let version = desired::bump(txn, node_key).await?;
-        sqlx::query(
-            "UPDATE bot SET hold_reason = NULL, hold_author = NULL, hold_since = NULL, hold_until = NULL, generation = generation + 1, \
-             version = ?, update_time = ? WHERE bot_key = ?",
-        )
-        .bind(version)
-        .bind(now)
-        .bind(bot_key)
-        .execute(&mut txn.connection)
-        .await
-        .map_err(failed)?;
+    for (bot_key, node_key) in ended {
+        let version = desired::bump(txn, node_key)?;
+        txn.execute(
+            "UPDATE bot SET hold_reason = NULL, hold_author = NULL, hold_since = NULL, hold_until = NULL, \
+             generation = generation + 1, version = ?, update_time = ? WHERE bot_key = ?",
+            params![version, now, bot_key],
+        )?;
         keys.insert(bot_key);
     }
-    let soonest = soonest(txn, "SELECT min(hold_until) FROM bot WHERE hold_until IS NOT NULL").await?;
-    Ok(WakeResult { wake: places(txn, keys).await?, next: soonest.map(|time| wait(now, time)) })
+    let soonest = soonest(txn, "SELECT min(hold_until) FROM bot WHERE hold_until IS NOT NULL")?;
+    Ok(WakeResult { wake: places(txn, keys)?, next: soonest.map(|time| wait(now, time)) })
 }

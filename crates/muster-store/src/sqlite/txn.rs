@@ -1,0 +1,225 @@
+//! A write transaction: the only connection that writes, and what has to follow from a commit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use muster_domain::message::MessageState;
+use muster_domain::{MessageId, Timestamp};
+use rusqlite::types::FromSql;
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, Row, params};
+
+use super::change_log::{self, Change};
+use super::code::Code as _;
+use super::directory::{Directory, Edit};
+use crate::Result;
+
+/// The part of the ids that tells replicas apart. A file has one server.
+const REPLICA: u8 = 0;
+
+/// A transaction.
+pub(super) struct Txn {
+    connection: Connection,
+    /// The database's clock, read when the transaction began.
+    pub(super) now: Timestamp,
+    /// Ids and keys.
+    pub(super) directory: Arc<Directory>,
+    /// Something that was parked has become due by what the call did. Each call begins with `false`.
+    pub(super) something_due: bool,
+    last_id: Option<MessageId>,
+    counts: Vec<(i64, MessageState, i64)>,
+    changes: Vec<Change>,
+    edits: Vec<Edit>,
+    head: u64,
+}
+
+/// How far the lists of a transaction were, to go back there when a call fails.
+pub(super) struct Mark {
+    counts: usize,
+    changes: usize,
+    edits: usize,
+}
+
+impl Txn {
+    /// Takes the connection over, with the ids and numbers that it goes on from.
+    pub(super) fn new(connection: Connection, directory: Arc<Directory>) -> Result<Self> {
+        let last = "SELECT (SELECT max(message_id) FROM message), (SELECT max(inbound_id) FROM inbound), \
+            (SELECT max(last_seq) FROM change)";
+        let (message, inbound, head): (Option<i64>, Option<i64>, Option<i64>) =
+            connection.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(Txn {
+            connection,
+            now: Timestamp::now(),
+            directory,
+            something_due: false,
+            last_id: message.max(inbound).and_then(MessageId::from_raw),
+            counts: Vec::new(),
+            changes: Vec::new(),
+            edits: Vec::new(),
+            head: head.unwrap_or(0) as u64,
+        })
+    }
+
+    // ---- statements ------------------------------------------------------------------------------------------------
+
+    /// A statement that runs for many rows. It is parsed once for all transactions.
+    pub(super) fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>> {
+        Ok(self.connection.prepare_cached(sql)?)
+    }
+
+    /// Runs a statement. Returns how many rows it changed.
+    pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<u64> {
+        Ok(self.prepare(sql)?.execute(params)? as u64)
+    }
+
+    /// The value of a statement that has exactly one row of one column.
+    pub(super) fn value<T: FromSql>(&self, sql: &str, params: impl Params) -> Result<T> {
+        Ok(self.prepare(sql)?.query_row(params, |row| row.get(0))?)
+    }
+
+    /// The value of a statement that has one row of one column at the most.
+    pub(super) fn value_opt<T: FromSql>(&self, sql: &str, params: impl Params) -> Result<Option<T>> {
+        Ok(self.prepare(sql)?.query_row(params, |row| row.get(0)).optional()?)
+    }
+
+    /// The first row of a statement, if it has one.
+    pub(super) fn first<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let mut statement = self.prepare(sql)?;
+        let mut rows = statement.query(params)?;
+        rows.next()?.map(read).transpose()
+    }
+
+    /// All rows of a statement.
+    pub(super) fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        mut read: impl FnMut(&Row<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut statement = self.prepare(sql)?;
+        let mut rows = statement.query(params)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(read(row)?);
+        }
+        Ok(found)
+    }
+
+    // ---- what follows from a commit --------------------------------------------------------------------------------
+
+    /// The next id for a message or an inbound message.
+    pub(super) fn issue_id(&mut self) -> MessageId {
+        let id = MessageId::next(self.last_id, REPLICA, self.now);
+        self.last_id = Some(id);
+        id
+    }
+
+    /// Notes that a message came into a state, from another one or from nowhere.
+    pub(super) fn moved(
+        &mut self,
+        tenant_key: i64,
+        bot_key: i64,
+        message_id: i64,
+        from: Option<MessageState>,
+        to: MessageState,
+    ) {
+        if let Some(from) = from {
+            self.counts.push((bot_key, from, -1));
+        }
+        self.counts.push((bot_key, to, 1));
+        self.changes.push(Change { tenant_key, message_id, bot_key, state: to });
+    }
+
+    /// Notes that a message is gone.
+    pub(super) fn gone(&mut self, bot_key: i64, state: MessageState) {
+        self.counts.push((bot_key, state, -1));
+    }
+
+    /// Changes the directory once the transaction is committed.
+    pub(super) fn edit(&mut self, edit: Edit) {
+        self.edits.push(edit);
+    }
+
+    // ---- for the writer --------------------------------------------------------------------------------------------
+
+    /// Begins a transaction, and takes the write lock at once.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        self.now = Timestamp::now();
+        self.execute("BEGIN IMMEDIATE", []).map(drop)
+    }
+
+    /// Begins a part that can fail by itself.
+    pub(super) fn begin_part(&mut self) -> Result<Mark> {
+        self.something_due = false;
+        self.execute("SAVEPOINT part", [])?;
+        Ok(Mark { counts: self.counts.len(), changes: self.changes.len(), edits: self.edits.len() })
+    }
+
+    /// Ends a part; if it failed, nothing of it stays.
+    pub(super) fn end_part(&mut self, mark: &Mark, failed: bool) -> Result<()> {
+        if failed {
+            self.execute("ROLLBACK TO part", [])?;
+            self.back_to(mark);
+        }
+        self.execute("RELEASE part", []).map(drop)
+    }
+
+    /// Writes the sums of what moved and the log of it, and commits. Returns the number of the latest change.
+    pub(super) fn commit(&mut self) -> Result<u64> {
+        self.write_counts()?;
+        let head = change_log::append(self, self.head, &self.changes)?;
+        self.execute("COMMIT", [])?;
+        self.head = head;
+        self.counts.clear();
+        self.changes.clear();
+        let edits = std::mem::take(&mut self.edits);
+        self.directory.apply(edits);
+        Ok(head)
+    }
+
+    /// Keeps nothing of the transaction.
+    pub(super) fn roll_back(&mut self) {
+        // Fails where SQLite has rolled back by itself, as it does when the disk is full.
+        let _ = self.execute("ROLLBACK", []);
+        self.back_to(&Mark { counts: 0, changes: 0, edits: 0 });
+    }
+
+    /// The number of the latest change.
+    pub(super) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Closes the connection.
+    pub(super) fn close(self) {
+        if let Err((_, error)) = self.connection.close() {
+            tracing::warn!(%error, "close the database");
+        }
+    }
+
+    fn back_to(&mut self, mark: &Mark) {
+        self.counts.truncate(mark.counts);
+        self.changes.truncate(mark.changes);
+        self.edits.truncate(mark.edits);
+    }
+
+    fn write_counts(&self) -> Result<()> {
+        let mut sums: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+        for (bot_key, state, delta) in &self.counts {
+            *sums.entry((*bot_key, state.code())).or_default() += delta;
+        }
+        let mut add = self.prepare(
+            "INSERT INTO bot_count (bot_key, state, count) VALUES (?, ?, ?) \
+             ON CONFLICT (bot_key, state) DO UPDATE SET count = count + excluded.count",
+        )?;
+        for ((bot_key, state), delta) in sums {
+            if delta != 0 {
+                add.execute(params![bot_key, state, delta])?;
+            }
+        }
+        Ok(())
+    }
+}

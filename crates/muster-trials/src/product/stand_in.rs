@@ -40,6 +40,10 @@ pub(crate) struct Journal {
     openings: u64,
     /// Version of the desired state that was applied.
     desired_version: u64,
+    /// Offset of the latest report.
+    reported: u64,
+    /// Offset up to which the server acknowledged reports.
+    acknowledged: u64,
     /// Bots whose connection is to be reported up when the next session begins.
     unreported: Vec<String>,
 }
@@ -47,7 +51,8 @@ pub(crate) struct Journal {
 impl Journal {
     /// A fresh one, of a node with these bots.
     pub(crate) fn new(node: String, bots: impl Iterator<Item = String>) -> Self {
-        Self { node, id: rand::random(), openings: 0, desired_version: 0, unreported: bots.collect() }
+        let unreported = bots.collect();
+        Self { node, id: rand::random(), openings: 0, desired_version: 0, reported: 0, acknowledged: 0, unreported }
     }
 }
 
@@ -66,10 +71,6 @@ pub(crate) struct StandIn<'j> {
     frames: Streaming<ServerFrame>,
     outbox: Outbox,
     heartbeat: Duration,
-    /// Offset of the latest report.
-    reported: u64,
-    /// Offset up to which the server has committed.
-    committed: u64,
     attempts_total: u64,
     bytes_total: u64,
 }
@@ -104,6 +105,8 @@ impl<'j> StandIn<'j> {
             journal_id: journal.id.to_vec(),
             journal_opening: journal.openings,
             process_id: rand::random::<[u8; 16]>().to_vec(),
+            report_head: journal.reported,
+            report_acknowledged: journal.acknowledged,
             desired_version: journal.desired_version,
             credit: Some(credit(0, 0)),
             receive_bytes_max: FRAME_BYTES_MAX,
@@ -120,25 +123,30 @@ impl<'j> StandIn<'j> {
         };
         outbox.ack = first.seq;
         let bots = std::mem::take(&mut journal.unreported);
+        // It remembers that it reported, not what: what the server did not take is told as places without a report.
+        let lost = journal.reported.saturating_sub(welcome.report_committed);
+        journal.reported = welcome.report_committed;
+        journal.acknowledged = welcome.report_committed;
         let mut session = Self {
             journal,
             frames,
             outbox,
             heartbeat: Duration::from_millis(u64::from(welcome.heartbeat_interval_ms).max(100)),
-            reported: welcome.report_committed,
-            committed: welcome.report_committed,
             attempts_total: 0,
             bytes_total: 0,
         };
+        for _ in 0..lost {
+            session.report(vec![None]).await?;
+        }
         for bots in bots.chunks(REPORTS_PER_FRAME) {
-            session.report(bots.iter().cloned().map(connected).collect()).await?;
+            session.report(bots.iter().cloned().map(connected).map(Some).collect()).await?;
         }
         Ok(session)
     }
 
     /// Whether the server has committed everything that was reported.
     pub(crate) fn is_settled(&self) -> bool {
-        self.committed == self.reported
+        self.journal.acknowledged == self.journal.reported
     }
 
     /// Goes on with the session, and returns at the next thing that is worth telling.
@@ -155,7 +163,7 @@ impl<'j> StandIn<'j> {
             match frame.body.context("a frame without a body")? {
                 Down::Dispatch(dispatch) => return self.dispatched(frame.seq, dispatch).await,
                 Down::ReportAck(ack) => {
-                    self.committed = ack.committed;
+                    self.journal.acknowledged = ack.committed;
                     if self.is_settled() {
                         return Ok(Observation::Settled);
                     }
@@ -175,12 +183,12 @@ impl<'j> StandIn<'j> {
         let (at, count) = (Instant::now(), dispatch.attempts.len());
         self.outbox.send(Up::DispatchAck(DispatchAck { through_seq: seq })).await?;
         let sent = dispatch.attempts.into_iter().map(|attempt| {
-            Fact::Outcome(OutcomeReport {
+            Some(Fact::Outcome(OutcomeReport {
                 network_id: format!("stand-in-{}", attempt.r#ref.map_or(0, |id| id.message_id)),
                 attempt: attempt.r#ref,
                 outcome: Outcome::Sent.into(),
                 ..OutcomeReport::default()
-            })
+            }))
         });
         let sent = sent.collect();
         self.report(sent).await?;
@@ -191,20 +199,20 @@ impl<'j> StandIn<'j> {
         Ok(Observation::Dispatched(count, at))
     }
 
-    async fn report(&mut self, facts: Vec<Fact>) -> Result<()> {
+    async fn report(&mut self, facts: Vec<Option<Fact>>) -> Result<()> {
         if facts.is_empty() {
             return Ok(());
         }
-        let first_offset = self.reported + 1;
-        self.reported += facts.len() as u64;
-        let reports = facts.into_iter().map(|fact| Report { age_ms: 0, body: Some(fact) }).collect();
+        let first_offset = self.journal.reported + 1;
+        self.journal.reported += facts.len() as u64;
+        let reports = facts.into_iter().map(|body| Report { age_ms: 0, body }).collect();
         self.outbox.send(Up::Reports(Reports { first_offset, reports })).await
     }
 
     async fn beat(&mut self) -> Result<()> {
         let heartbeat = Heartbeat {
             held: 0,
-            report_head: self.reported,
+            report_head: self.journal.reported,
             desired_version: self.journal.desired_version,
             journal_free_bytes: u64::MAX,
         };

@@ -73,6 +73,8 @@ async fn what_was_acknowledged_is_there_after_a_crash() {
     }
     assert_eq!(fixture.store.message_counts(&fixture.tenant, &[]).await.unwrap()[0].total(), 4);
     assert_eq!(fixture.store.changes_head(&fixture.tenant).await.unwrap(), head);
+    let node = fixture.store.node_get(&fixture.tenant, &session.node).await.unwrap().unwrap();
+    assert!(!node.online, "the session ended with the process");
     // Ids, changes and epochs go on behind the old ones.
     let id = fixture.accept(vec![text("a", "+5511900000009", "after")]).await[0];
     assert!(id > waiting);

@@ -96,6 +96,7 @@ impl SqliteStore {
         let mut connection = options.connect().await.map_err(failed)?;
         check_readable(&mut connection).await?;
         migrate(&mut connection).await?;
+        end_sessions(&mut connection).await?;
         let directory = Arc::new(Directory::load(&mut connection).await?);
         let txn = Txn::new(writing_connection(path)?, Arc::clone(&directory))?;
         close(connection).await;
@@ -162,6 +163,16 @@ fn lock(path: &Path) -> Result<File> {
 async fn check_readable(connection: &mut sqlx::SqliteConnection) -> Result<()> {
     sqlx::query("SELECT count(*) FROM sqlite_schema").execute(connection).await.map_err(failed)?;
     Ok(())
+}
+
+/// Sessions live in the process of the server: none is alive when it starts, whatever the last one left behind.
+async fn end_sessions(connection: &mut sqlx::SqliteConnection) -> Result<()> {
+    sqlx::query("UPDATE node SET online = 0, online_time = ? WHERE online = 1")
+        .bind(micros(Timestamp::now()))
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(failed)
 }
 
 async fn migrate(connection: &mut sqlx::SqliteConnection) -> Result<()> {

@@ -29,24 +29,27 @@ pub(super) fn accept(txn: &mut Txn, batches: Vec<(i64, Vec<NewMessage>)>) -> Res
         let entries = txn.directory.bots(tenant_key, messages.iter().map(|message| &message.bot));
         let mut answers = Vec::with_capacity(messages.len());
         for (message, entry) in messages.into_iter().zip(entries) {
-            if let Some(known) = replayed(txn, tenant_key, message.idempotency.as_ref())? {
-                answers.push(known);
-                continue;
-            }
-            let Some(entry) = entry else {
-                answers.push(AcceptResult::BotUnknown);
-                continue;
+            let bot_key = match entry {
+                None => Err(AcceptResult::BotUnknown),
+                Some(entry) if entry.stage == Stage::Retired => Err(AcceptResult::BotRetired),
+                Some(entry) => Ok(entry.bot_key),
             };
-            if entry.stage == Stage::Retired {
-                answers.push(AcceptResult::BotRetired);
+            let id = txn.issue_id();
+            // A key that was used before has its first answer, whatever became of the bot since.
+            if let Some(idempotency) = &message.idempotency
+                && (bot_key.is_err() || !keep_key(txn, tenant_key, idempotency, id)?)
+                && let Some(first) = replayed(txn, tenant_key, idempotency)?
+            {
+                answers.push(first);
                 continue;
             }
-            let id = txn.issue_id();
-            if let Some(idempotency) = &message.idempotency {
-                keep_key(txn, tenant_key, idempotency, id)?;
-            }
-            accepted.push(admit(tenant_key, entry.bot_key, id, message));
-            answers.push(AcceptResult::Accepted(id));
+            answers.push(match bot_key {
+                Err(refusal) => refusal,
+                Ok(bot_key) => {
+                    accepted.push(admit(tenant_key, bot_key, id, message));
+                    AcceptResult::Accepted(id)
+                }
+            });
         }
         results.push(answers);
     }
@@ -74,8 +77,7 @@ fn admit(tenant_key: i64, bot_key: i64, id: MessageId, message: NewMessage) -> A
 }
 
 /// The first answer to a key, if it was used before.
-fn replayed(txn: &Txn, tenant_key: i64, idempotency: Option<&Idempotency>) -> Result<Option<AcceptResult>> {
-    let Some(idempotency) = idempotency else { return Ok(None) };
+fn replayed(txn: &Txn, tenant_key: i64, idempotency: &Idempotency) -> Result<Option<AcceptResult>> {
     let sql = "SELECT message_id, fingerprint FROM idempotency WHERE tenant_key = ? AND key = ?";
     txn.first(sql, params![tenant_key, idempotency.key], |row| {
         let id = MessageId::from_raw(row.get(0)?);
@@ -85,12 +87,13 @@ fn replayed(txn: &Txn, tenant_key: i64, idempotency: Option<&Idempotency>) -> Re
     })
 }
 
-fn keep_key(txn: &Txn, tenant_key: i64, idempotency: &Idempotency, id: MessageId) -> Result<()> {
-    txn.execute(
-        "INSERT INTO idempotency (tenant_key, key, fingerprint, message_id) VALUES (?, ?, ?, ?)",
+/// Keeps a key for its message. Tells whether it is new.
+fn keep_key(txn: &Txn, tenant_key: i64, idempotency: &Idempotency, id: MessageId) -> Result<bool> {
+    let kept = txn.execute(
+        "INSERT INTO idempotency (tenant_key, key, fingerprint, message_id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         params![tenant_key, idempotency.key, idempotency.fingerprint, id.raw()],
-    )
-    .map(drop)
+    )?;
+    Ok(kept == 1)
 }
 
 fn insert(txn: &Txn, accepted: &[Accepted]) -> Result<()> {

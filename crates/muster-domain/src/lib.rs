@@ -17,6 +17,7 @@ pub mod limits;
 pub mod message;
 pub mod node;
 pub mod reconnect;
+pub mod resolution;
 pub mod retry;
 pub mod violation;
 

@@ -71,7 +71,7 @@ pub const LABELS_MAX: usize = 32;
 /// Characters of a label key or value.
 pub const LABEL_CHARS_MAX: usize = 63;
 
-/// Characters of a display name or of the reason of a hold.
+/// Characters of a display name, or of the reason of a hold or a resolution.
 pub const NOTE_CHARS_MAX: usize = 256;
 
 /// Addresses in one recipient check. Bulk probing is itself a sign of abuse to the networks.

@@ -6,7 +6,7 @@
 //! accept → WAITING → DISPATCHED ────┤
 //!             │          ├→ SENT → DELIVERED → READ
 //!             │          ├→ FAILED          (a SENT message may still fail by a receipt)
-//!             │          ├→ UNCERTAIN       (a late receipt resolves it)
+//!             │          ├→ UNCERTAIN       (a late report resolves it, or an operator: SENT, FAILED, or WAITING again)
 //!             ├──────────┼→ EXPIRED
 //!             └──────────┴→ CANCELLED
 //! ```

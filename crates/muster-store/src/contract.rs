@@ -11,6 +11,7 @@ use muster_domain::gateway::{Gateway, GatewaySpec};
 use muster_domain::inbound::{Inbound, InboundId};
 use muster_domain::message::{Attempt, Idempotency, Message, MessageState, NewMessage};
 use muster_domain::node::{Node, NodeSpec};
+use muster_domain::resolution::{Resolution, ResolutionRecord};
 use muster_domain::{Address, BotId, GatewayId, MessageId, Network, NodeId, TenantId, Timestamp};
 
 use crate::{
@@ -127,6 +128,20 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes a message back, or asks for it.
     async fn message_cancel(&self, tenant: &TenantId, id: MessageId) -> Result<CancelResult>;
+
+    /// Carries out what an operator decided about an uncertain message, and keeps the decision with its `reason`. What a late
+    /// report or receipt says against it is kept there too, and goes before it: a message that was dropped, or that waits
+    /// again, is sent after all.
+    async fn message_resolve(
+        &self,
+        tenant: &TenantId,
+        id: MessageId,
+        resolution: Resolution,
+        reason: String,
+    ) -> Result<ResolveResult>;
+
+    /// What operators decided about a message, in order.
+    async fn message_resolutions(&self, tenant: &TenantId, id: MessageId) -> Result<Vec<ResolutionRecord>>;
 
     /// Changes of state after `cursor`, in the order of their commits. [`StoreError::CursorTooOld`] if some of them are gone.
     async fn changes_since(&self, tenant: &TenantId, cursor: u64, bot: Option<&BotId>, limit: u32) -> Result<Changes>;
@@ -412,6 +427,21 @@ pub enum CancelResult {
     Requested(NodeId, AttemptRef),
     /// It is final already.
     Final(MessageState),
+    /// It does not exist.
+    NotFound,
+}
+
+/// What became of an operator's decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResolveResult {
+    /// It was carried out. A message that leaves again is in its bot's queue.
+    Resolved,
+    /// The message is not uncertain but in this state. Nothing changed.
+    NotUncertain(MessageState),
+    /// The message cannot leave again: its validity ended. Nothing changed.
+    Expired,
+    /// The message cannot leave again: a client asked to take it back. Nothing changed.
+    CancelRequested,
     /// It does not exist.
     NotFound,
 }

@@ -174,6 +174,8 @@ pub struct ClaimedAttempt {
     pub reply_to: Option<String>,
     /// What is done around a reply.
     pub courtesy: Courtesy,
+    /// An operator wants it sent although the attempts up to this number may have been sent; zero if nobody decided so.
+    pub resend_after: u32,
 }
 
 impl ClaimedAttempt {

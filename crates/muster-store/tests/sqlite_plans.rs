@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use muster_domain::Timestamp;
 use muster_domain::message::{Idempotency, MessageState, NewMessage, ReceiptKind};
+use muster_domain::resolution::Resolution;
 use muster_store::conformance::fixture::{Fixture, bot, bot_spec, outcome, receipt, refused, sent, text, unknown};
 use muster_store::sqlite::SqliteStore;
 use muster_store::{Expect, FleetWrite, MessageFilter, SessionOpen};
@@ -18,7 +19,7 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 /// Tables that grow with what was ever sent or with what waits, by the names that the statements give them.
-const GROWING: [&str; 14] = [
+const GROWING: [&str; 16] = [
     "m",
     "message",
     "s",
@@ -33,6 +34,8 @@ const GROWING: [&str; 14] = [
     "attempt",
     "idempotency",
     "inbound",
+    "d",
+    "resolution",
 ];
 
 /// Keeps the text of every statement.
@@ -85,6 +88,11 @@ async fn exercise(fixture: &Fixture) {
     let mut short = text("b", "+5511900000003", "short");
     short.expire_time = Timestamp::now();
     fixture.accept(vec![later, keyed, short]).await;
+    let lost = fixture.dispatched(&session).await;
+    fixture.tell(&session, vec![outcome(lost, unknown())]).await;
+    fixture.store.message_resolve(&fixture.tenant, lost.message_id, Resolution::Drop, String::new()).await.unwrap();
+    fixture.tell(&session, vec![outcome(lost, sent("Z"))]).await;
+    fixture.store.message_resolutions(&fixture.tenant, lost.message_id).await.unwrap();
     for what in [sent("X"), unknown(), refused(Duration::ZERO)] {
         let attempt = fixture.dispatched(&session).await;
         fixture.tell(&session, vec![outcome(attempt, what)]).await;

@@ -133,6 +133,7 @@ mod tests {
             start_within: Duration::from_secs(60),
             reply_to: None,
             courtesy: Courtesy::default(),
+            resend_after: 0,
         };
         Item { attempt, arrived: Stamp::default(), report_committed, has_intent: false }
     }

@@ -266,6 +266,14 @@ impl Arrived {
         }
     }
 
+    /// Up to which attempt an operator overrules what may have been sent.
+    fn resend_after(&self) -> u32 {
+        match self {
+            Arrived::Good { attempt, .. } => attempt.resend_after,
+            Arrived::Bad { .. } => 0,
+        }
+    }
+
     fn chain(&self) -> Option<u64> {
         match self {
             Arrived::Good { attempt, .. } => Some(attempt.chain),
@@ -294,7 +302,7 @@ fn verdicts(
             Some(attempt_no) => Known::Held { attempt_no: *attempt_no },
             None => state.known(attempt),
         };
-        let verdict = judge(attempt, known);
+        let verdict = judge(attempt, arrived.resend_after(), known);
         if verdict == Verdict::Accept {
             accepted.insert(attempt.message_id, attempt.attempt_no);
         }

@@ -104,6 +104,28 @@ async fn what_may_have_been_sent_is_not_sent_again_under_another_number() {
 }
 
 #[tokio::test]
+async fn what_may_have_been_sent_is_sent_again_where_an_operator_decided_so() {
+    let (bench, mut session) = Bench::new().await;
+    let later = |attempt_no, resend_after| wire::Attempt {
+        r#ref: Some(wire::AttemptRef { message_id: 1, attempt_no }),
+        resend_after,
+        ..attempt(1, "a", "ok")
+    };
+    session.dispatch(0, vec![attempt(1, "a", "unknown")]).await;
+    let first = session.outcomes(1).await;
+    session.acknowledge(first[0].0).await;
+    session.dispatch(first[0].0, vec![later(2, 1)]).await;
+    let second = session.outcomes(1).await;
+    assert_eq!((kinds(&second), second[0].1.attempt.unwrap().attempt_no), (vec![(1, Sent)], 2));
+    session.acknowledge(second[0].0).await;
+    // A server that was restored and forgot that it was sent.
+    session.dispatch(second[0].0, vec![later(3, 1)]).await;
+    let again = session.outcomes(1).await;
+    assert_eq!((kinds(&again), again[0].1.attempt.unwrap().attempt_no), (vec![(1, Sent)], 3));
+    assert_eq!(bench.agent.gateway.sent(), [1, 1]);
+}
+
+#[tokio::test]
 async fn two_attempts_of_one_message_in_a_frame_are_sent_once() {
     let (bench, mut session) = Bench::new().await;
     let second =

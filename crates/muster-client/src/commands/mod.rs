@@ -10,6 +10,7 @@ mod node;
 mod pages;
 mod send;
 mod send_file;
+mod uncertain;
 mod watch;
 
 use clap::{Args, Subcommand};
@@ -28,6 +29,8 @@ pub enum ClientCommand {
     /// Messages: list, watch, trace, cancel
     #[command(visible_alias = "messages")]
     Message(message::MessageArgs),
+    /// Messages that may have been sent: list, show, resolve
+    Uncertain(uncertain::UncertainArgs),
     /// Bots: list, link, hold, resume, check
     #[command(visible_alias = "bots")]
     Bot(bot::BotArgs),
@@ -73,6 +76,7 @@ pub async fn run(command: ClientCommand) -> Result<Done, Error> {
         ClientCommand::Apply(args) => apply::run(args).await,
         ClientCommand::Send(args) => send::run(*args).await,
         ClientCommand::Message(args) => message::run(args).await,
+        ClientCommand::Uncertain(args) => uncertain::run(args).await,
         ClientCommand::Bot(args) => bot::run(args).await,
         ClientCommand::Node(args) => node::run(args).await,
         ClientCommand::Gateway(args) => gateway::run(args).await,

@@ -31,6 +31,11 @@ pub(super) struct Page<T> {
 }
 
 impl LimitArgs {
+    /// All rows.
+    pub(super) fn everything() -> Self {
+        LimitArgs { limit: None, all: true }
+    }
+
     /// Asks for pages until there are enough rows. `ask` gets the size of the page and its token.
     pub(super) async fn collect<T, V: From<T>>(
         &self,

@@ -11,6 +11,7 @@ pub mod inbound;
 pub mod message;
 pub mod node;
 pub mod trace;
+pub mod uncertain;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -16,6 +16,19 @@ pub struct TraceView {
     pub message: MessageView,
     /// Its attempts, in order.
     pub attempts: Vec<AttemptView>,
+    /// What operators decided about it, in order.
+    pub resolutions: Vec<ResolutionView>,
+}
+
+/// A decision about an uncertain message as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of muster.v1.ResolutionRecord")]
+pub struct ResolutionView {
+    pub resolution: String,
+    pub attempt_no: u32,
+    pub time: Option<Timestamp>,
+    pub reason: String,
+    pub conflict: String,
 }
 
 /// An attempt as JSON.
@@ -42,7 +55,40 @@ impl From<v1::TraceMessageResponse> for TraceView {
         TraceView {
             message: response.message.unwrap_or_default().into(),
             attempts: response.attempts.into_iter().map(AttemptView::from).collect(),
+            resolutions: response.resolutions.into_iter().map(ResolutionView::from).collect(),
         }
+    }
+}
+
+impl From<v1::ResolutionRecord> for ResolutionView {
+    fn from(record: v1::ResolutionRecord) -> Self {
+        let name = v1::Resolution::try_from(record.resolution).ok().map(|resolution| resolution.as_str_name());
+        ResolutionView {
+            resolution: word(name, "RESOLUTION_", record.resolution),
+            attempt_no: record.attempt_no,
+            time: time(record.time),
+            reason: record.reason,
+            conflict: record.conflict,
+        }
+    }
+}
+
+impl ResolutionView {
+    /// What was decided, why, and what spoke against it later, a line each.
+    fn text(&self) -> String {
+        let decided = match self.resolution.as_str() {
+            "SENT" => "an operator took it for sent",
+            "RESEND" => "an operator had it sent again",
+            "DROP" => "an operator dropped it",
+            other => other,
+        };
+        let reason = if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) };
+        let conflict = if self.conflict.is_empty() {
+            String::new()
+        } else {
+            format!("\nbut a late report says: {}", self.conflict)
+        };
+        format!("{decided}{reason}{conflict}")
     }
 }
 
@@ -114,6 +160,9 @@ fn steps(trace: &TraceView, look: &Look) -> Vec<Step> {
         add(attempt.dispatch_time, carrier, Tone::Plain);
         let (what, tone) = attempt.outcome_text();
         add(attempt.outcome_time, what, tone);
+    }
+    for resolution in &trace.resolutions {
+        add(resolution.time, resolution.text(), Tone::Plain);
     }
     add(message.acknowledge_time, "acknowledged by the network".to_owned(), Tone::Good);
     add(message.deliver_time, "delivered to the recipient's device".to_owned(), Tone::Good);

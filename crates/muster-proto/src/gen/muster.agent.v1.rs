@@ -46,6 +46,10 @@ pub struct Attempt {
     /// Shows the typing indicator for this long first.
     #[prost(uint32, tag = "9")]
     pub typing_ms: u32,
+    /// An operator wants the message sent although its attempts up to this number may have been sent: the agent calls the
+    /// gateway even if it remembers one of them as UNCERTAIN. Zero if nobody decided so. One that is remembered as SENT stays so.
+    #[prost(uint32, tag = "10")]
+    pub resend_after: u32,
 }
 /// What a message says.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

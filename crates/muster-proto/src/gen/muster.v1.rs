@@ -557,7 +557,7 @@ pub enum MessageState {
     Expired = 7,
     /// It was taken back before it left.
     Cancelled = 8,
-    /// It may have been sent; nobody can tell yet. A late receipt resolves it.
+    /// It may have been sent; nobody can tell yet. A late report resolves it, or an operator: ResolveMessage.
     Uncertain = 9,
 }
 impl MessageState {
@@ -4130,6 +4130,22 @@ pub struct CancelMessageResponse {
     pub message: ::core::option::Option<Message>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResolveMessageRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What to take it for.
+    #[prost(enumeration = "Resolution", tag = "2")]
+    pub r#as: i32,
+    /// What the decision rests on, for people. 256 characters at the most.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResolveMessageResponse {
+    #[prost(message, optional, tag = "1")]
+    pub message: ::core::option::Option<Message>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchMessagesRequest {
     /// Go on after this point; empty begins with what is committed from now on, `0` with the oldest change that is kept.
     #[prost(string, tag = "1")]
@@ -4177,6 +4193,26 @@ pub struct TraceMessageResponse {
     /// In order.
     #[prost(message, repeated, tag = "2")]
     pub attempts: ::prost::alloc::vec::Vec<Attempt>,
+    /// What operators decided about it, in order.
+    #[prost(message, repeated, tag = "3")]
+    pub resolutions: ::prost::alloc::vec::Vec<ResolutionRecord>,
+}
+/// A decision about an UNCERTAIN message.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResolutionRecord {
+    #[prost(enumeration = "Resolution", tag = "1")]
+    pub resolution: i32,
+    /// The latest attempt at that time; zero if the server knew of none.
+    #[prost(uint32, tag = "2")]
+    pub attempt_no: u32,
+    #[prost(message, optional, tag = "3")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// As the operator gave it.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// What a late report or receipt said against it; empty if none did.
+    #[prost(string, tag = "5")]
+    pub conflict: ::prost::alloc::string::String,
 }
 /// One try to hand a message to a gateway.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4219,6 +4255,42 @@ pub struct CountMessagesRequest {
 pub struct CountMessagesResponse {
     #[prost(message, repeated, tag = "1")]
     pub counts: ::prost::alloc::vec::Vec<StateCount>,
+}
+/// What an operator takes an UNCERTAIN message for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Resolution {
+    Unspecified = 0,
+    /// It arrived: the message is SENT, without an id of the network.
+    Sent = 1,
+    /// It did not arrive: the message waits in its queue again. If it did arrive, the recipient gets it twice.
+    Resend = 2,
+    /// It is not needed any more: the message is FAILED, as OUTCOME_UNKNOWN.
+    Drop = 3,
+}
+impl Resolution {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RESOLUTION_UNSPECIFIED",
+            Self::Sent => "RESOLUTION_SENT",
+            Self::Resend => "RESOLUTION_RESEND",
+            Self::Drop => "RESOLUTION_DROP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RESOLUTION_UNSPECIFIED" => Some(Self::Unspecified),
+            "RESOLUTION_SENT" => Some(Self::Sent),
+            "RESOLUTION_RESEND" => Some(Self::Resend),
+            "RESOLUTION_DROP" => Some(Self::Drop),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -4492,6 +4564,33 @@ pub mod message_service_client {
                 .insert(GrpcMethod::new("muster.v1.MessageService", "CancelMessage"));
             self.inner.unary(req, path, codec).await
         }
+        /// Decides about an UNCERTAIN message, for the time that nobody can tell. FAILED_PRECONDITION for a message in any other
+        /// state (MESSAGE_NOT_UNCERTAIN), and for a RESEND of one whose validity ended or that a client wanted back
+        /// (MESSAGE_NOT_RESENDABLE). What a late report or receipt says afterwards is kept with the decision, and goes before it.
+        pub async fn resolve_message(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResolveMessageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResolveMessageResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.v1.MessageService/ResolveMessage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muster.v1.MessageService", "ResolveMessage"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Every change of state, in the order in which it was committed. After a break, `cursor` of the last answer goes on
         /// where it broke: nothing is skipped and nothing is repeated. OUT_OF_RANGE if the cursor is older than the log reaches.
         pub async fn watch_messages(
@@ -4629,6 +4728,16 @@ pub mod message_service_server {
             request: tonic::Request<super::CancelMessageRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CancelMessageResponse>,
+            tonic::Status,
+        >;
+        /// Decides about an UNCERTAIN message, for the time that nobody can tell. FAILED_PRECONDITION for a message in any other
+        /// state (MESSAGE_NOT_UNCERTAIN), and for a RESEND of one whose validity ended or that a client wanted back
+        /// (MESSAGE_NOT_RESENDABLE). What a late report or receipt says afterwards is kept with the decision, and goes before it.
+        async fn resolve_message(
+            &self,
+            request: tonic::Request<super::ResolveMessageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResolveMessageResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the WatchMessages method.
@@ -4953,6 +5062,52 @@ pub mod message_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelMessageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muster.v1.MessageService/ResolveMessage" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResolveMessageSvc<T: MessageService>(pub Arc<T>);
+                    impl<
+                        T: MessageService,
+                    > tonic::server::UnaryService<super::ResolveMessageRequest>
+                    for ResolveMessageSvc<T> {
+                        type Response = super::ResolveMessageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResolveMessageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MessageService>::resolve_message(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResolveMessageSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -101,6 +101,10 @@ pub(crate) enum Reason {
     AddressFixed,
     /// The message is in a final state.
     MessageFinal,
+    /// The outcome of the message is not unknown.
+    MessageNotUncertain,
+    /// The message may not leave again.
+    MessageNotResendable,
     /// The medium was not uploaded, or is gone.
     MediaUnknown,
     /// The message that is referred to does not exist, or is another bot's.
@@ -140,7 +144,7 @@ pub(crate) enum Reason {
 impl Reason {
     /// All reasons, in the order of declaration.
     #[cfg(test)]
-    pub(crate) const ALL: [Reason; 39] = [
+    pub(crate) const ALL: [Reason; 41] = [
         Reason::InvalidRequest,
         Reason::InvalidMessage,
         Reason::RequestTooLarge,
@@ -163,6 +167,8 @@ impl Reason {
         Reason::BotRetired,
         Reason::AddressFixed,
         Reason::MessageFinal,
+        Reason::MessageNotUncertain,
+        Reason::MessageNotResendable,
         Reason::MediaUnknown,
         Reason::TargetUnknown,
         Reason::TargetNotSent,
@@ -216,6 +222,8 @@ impl Reason {
             Reason::BotRetired => ("BOT_RETIRED", Kind::Refused),
             Reason::AddressFixed => ("ADDRESS_FIXED", Kind::Refused),
             Reason::MessageFinal => ("MESSAGE_FINAL", Kind::Refused),
+            Reason::MessageNotUncertain => ("MESSAGE_NOT_UNCERTAIN", Kind::Refused),
+            Reason::MessageNotResendable => ("MESSAGE_NOT_RESENDABLE", Kind::Refused),
             Reason::MediaUnknown => ("MEDIA_UNKNOWN", Kind::Refused),
             Reason::TargetUnknown => ("TARGET_UNKNOWN", Kind::Refused),
             Reason::TargetNotSent => ("TARGET_NOT_SENT", Kind::Refused),

@@ -10,10 +10,11 @@ use std::collections::{HashMap, HashSet};
 use muster_domain::content::MediaDigest;
 use muster_domain::inbound::InboundId;
 use muster_domain::message::{Idempotency, Message, MessageState, NewMessage, ReceiptTimes};
+use muster_domain::resolution::{Resolution, ResolutionRecord};
 use muster_domain::{BotId, MessageId, NodeId, TenantId, Timestamp, Violation};
 use muster_proto::convert::v1::content::Target;
 use muster_proto::convert::v1::message::{Draft, References};
-use muster_store::{AcceptResult, AttemptRecord, BotRoute, CancelResult, MessageFilter};
+use muster_store::{AcceptResult, AttemptRecord, BotRoute, CancelResult, MessageFilter, ResolveResult};
 
 use super::App;
 use super::error::{Error, Reason, Result};
@@ -306,14 +307,20 @@ pub(crate) async fn get_explained(app: &App, tenant: &TenantId, id: MessageId) -
 }
 
 /// Everything about one message.
-pub(crate) async fn trace(
-    app: &App,
-    tenant: &TenantId,
-    id: MessageId,
-) -> Result<(Message, Option<Waiting>, Vec<AttemptRecord>)> {
+pub(crate) struct Trace {
+    pub(crate) message: Message,
+    /// Why it waits, if it does.
+    pub(crate) waiting: Option<Waiting>,
+    pub(crate) attempts: Vec<AttemptRecord>,
+    pub(crate) resolutions: Vec<ResolutionRecord>,
+}
+
+/// Everything about one message.
+pub(crate) async fn trace(app: &App, tenant: &TenantId, id: MessageId) -> Result<Trace> {
     let (message, waiting) = get_explained(app, tenant, id).await?;
     let attempts = app.store.message_attempts(tenant, id).await?;
-    Ok((message, waiting, attempts))
+    let resolutions = app.store.message_resolutions(tenant, id).await?;
+    Ok(Trace { message, waiting, attempts, resolutions })
 }
 
 /// Messages, the newest first, before `before`.
@@ -345,4 +352,39 @@ pub(crate) async fn cancel(app: &App, tenant: &TenantId, id: MessageId) -> Resul
         CancelResult::NotFound => return Err(Error::unknown(Reason::MessageUnknown, id.resource_name())),
     }
     get(app, tenant, id).await
+}
+
+/// Carries out what an operator decided about an uncertain message.
+pub(crate) async fn resolve(
+    app: &App,
+    tenant: &TenantId,
+    id: MessageId,
+    resolution: Resolution,
+    reason: String,
+) -> Result<Message> {
+    let name = id.resource_name();
+    let refused = |reason, text: String| Err(Error::new(reason, text).about(name.clone()));
+    match app.store.message_resolve(tenant, id, resolution, reason).await? {
+        ResolveResult::Resolved => {}
+        ResolveResult::NotUncertain(state) => {
+            let text = format!("{name} is {state}; only an UNCERTAIN message can be resolved");
+            return refused(Reason::MessageNotUncertain, text);
+        }
+        ResolveResult::Expired => {
+            let text = format!("the validity of {name} has ended: resolve it as SENT or DROP, and send a new message");
+            return refused(Reason::MessageNotResendable, text);
+        }
+        ResolveResult::CancelRequested => {
+            let text = format!("a client asked to take {name} back: resolve it as SENT or DROP");
+            return refused(Reason::MessageNotResendable, text);
+        }
+        ResolveResult::NotFound => return Err(Error::unknown(Reason::MessageUnknown, name)),
+    }
+    let message = get(app, tenant, id).await?;
+    if resolution == Resolution::Resend
+        && let Some(route) = app.store.bot_route(tenant, &message.bot).await?
+    {
+        app.sessions.wake(tenant, &route.node, [message.bot.clone()]);
+    }
+    Ok(message)
 }

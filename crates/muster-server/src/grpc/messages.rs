@@ -7,16 +7,16 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, poll};
 use muster_domain::limits::MESSAGES_PER_FRAME_MAX;
-use muster_domain::{BotId, MessageId, Violation};
+use muster_domain::{BotId, MessageId, Violation, resolution};
 use muster_proto::convert::v1::message::{self as convert, View};
 use muster_proto::convert::v1::{bot, fingerprint, spellings, time};
 use muster_proto::v1 as wire;
 use muster_proto::v1::message_service_server::MessageService;
 use muster_proto::v1::{
     CancelMessageRequest, CancelMessageResponse, CountMessagesRequest, CountMessagesResponse, GetMessageRequest,
-    GetMessageResponse, ListMessagesRequest, ListMessagesResponse, SendMessageRequest, SendMessageResponse,
-    SendMessagesRequest, SendMessagesResponse, TraceMessageRequest, TraceMessageResponse, WatchMessagesRequest,
-    WatchMessagesResponse,
+    GetMessageResponse, ListMessagesRequest, ListMessagesResponse, ResolveMessageRequest, ResolveMessageResponse,
+    SendMessageRequest, SendMessageResponse, SendMessagesRequest, SendMessagesResponse, TraceMessageRequest,
+    TraceMessageResponse, WatchMessagesRequest, WatchMessagesResponse,
 };
 use muster_store::{AttemptRecord, Changes, MessageFilter};
 use tonic::{Request, Response, Status, Streaming};
@@ -24,7 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::page::Page;
 use super::{Answers, keep, status};
 use crate::app::error::{Error, Result as AppResult};
-use crate::app::messages::Accepted;
+use crate::app::messages::{Accepted, Trace};
 use crate::app::waiting::Waiting;
 use crate::app::watch::{self, Start};
 use crate::app::{App, bots, messages, tenancy};
@@ -90,6 +90,22 @@ impl MessageService for Messages {
         Ok(Response::new(CancelMessageResponse { message: Some(convert::write(message, View::Full)) }))
     }
 
+    async fn resolve_message(
+        &self,
+        request: Request<ResolveMessageRequest>,
+    ) -> Result<Response<ResolveMessageResponse>, Status> {
+        let ResolveMessageRequest { name, r#as, reason } = request.into_inner();
+        let mut found = Vec::new();
+        let id = keep(&mut found, "name", MessageId::from_resource_name(&name));
+        let resolution = keep(&mut found, "as", convert::resolution(r#as));
+        keep(&mut found, "reason", resolution::check_reason(&reason));
+        let (Some(id), Some(resolution), true) = (id, resolution, found.is_empty()) else {
+            return Err(Error::from(found).into());
+        };
+        let message = messages::resolve(&self.0, &tenancy::of_caller(), id, resolution, reason).await?;
+        Ok(Response::new(ResolveMessageResponse { message: Some(convert::write(message, View::Full)) }))
+    }
+
     async fn watch_messages(
         &self,
         request: Request<WatchMessagesRequest>,
@@ -119,7 +135,8 @@ impl MessageService for Messages {
         request: Request<TraceMessageRequest>,
     ) -> Result<Response<TraceMessageResponse>, Status> {
         let id = name(&request.get_ref().name)?;
-        let (message, waiting, attempts) = messages::trace(&self.0, &tenancy::of_caller(), id).await?;
+        let Trace { message, waiting, attempts, resolutions } =
+            messages::trace(&self.0, &tenancy::of_caller(), id).await?;
         let attempts = attempts
             .into_iter()
             .map(|record| match record {
@@ -127,7 +144,8 @@ impl MessageService for Messages {
                 AttemptRecord::NotReceived(attempt) => convert::write_attempt(attempt, false),
             })
             .collect();
-        Ok(Response::new(TraceMessageResponse { message: Some(explained(message, waiting)), attempts }))
+        let resolutions = resolutions.into_iter().map(convert::write_resolution).collect();
+        Ok(Response::new(TraceMessageResponse { message: Some(explained(message, waiting)), attempts, resolutions }))
     }
 
     async fn count_messages(

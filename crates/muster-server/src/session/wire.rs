@@ -53,7 +53,8 @@ pub(super) fn dispatches(
 }
 
 fn attempt(claimed: ClaimedAttempt) -> wire::Attempt {
-    let ClaimedAttempt { attempt, bot, recipient, content, chain, start_within, reply_to, courtesy } = claimed;
+    let ClaimedAttempt { attempt, bot, recipient, content, chain, start_within, reply_to, courtesy, resend_after } =
+        claimed;
     let attempt = muster_proto::convert::agent_v1::Attempt {
         attempt,
         bot,
@@ -63,6 +64,7 @@ fn attempt(claimed: ClaimedAttempt) -> wire::Attempt {
         start_within,
         reply_to,
         courtesy,
+        resend_after,
     };
     wire::Attempt::from(&attempt)
 }
@@ -198,6 +200,7 @@ mod tests {
             start_within: Duration::from_secs(60),
             reply_to: None,
             courtesy: Courtesy::default(),
+            resend_after: 0,
         }
     }
 

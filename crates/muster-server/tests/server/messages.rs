@@ -366,6 +366,50 @@ async fn a_waiting_message_is_taken_back_once() {
 }
 
 #[tokio::test]
+async fn an_uncertain_message_is_resolved_and_the_trace_tells_it() {
+    let world = World::with_bots(&["a"]).await;
+    let message = world.send_text("a", "r", "x").await;
+    let resolve = |name: &str, resolution: v1::Resolution| v1::ResolveMessageRequest {
+        name: name.to_owned(),
+        r#as: resolution.into(),
+        reason: "seen in the chat".into(),
+    };
+    let waiting = world.messages().resolve_message(resolve(&message.name, v1::Resolution::Drop)).await;
+    let status = refused(waiting, Code::FailedPrecondition, "MESSAGE_NOT_UNCERTAIN");
+    assert!(status.message().contains("WAITING"), "{}", status.message());
+    let mut agent = Agent::open(&world).await;
+    agent.report_connected(&["a"]).await;
+    let first = agent.attempts(1).await.remove(0);
+    assert_eq!(first.resend_after, 0);
+    let failure = agent_wire::Failure {
+        reason: agent_wire::FailureReason::OutcomeUnknown.into(),
+        detail: "no answer".into(),
+        retry_after_ms: 0,
+    };
+    let unknown = agent_wire::OutcomeReport {
+        attempt: first.r#ref,
+        outcome: agent_wire::Outcome::Uncertain.into(),
+        failure: Some(failure),
+        ..Default::default()
+    };
+    agent.report(vec![agent_wire::report::Body::Outcome(unknown)]).await;
+    let answer = world.messages().resolve_message(resolve(&message.name, v1::Resolution::Resend)).await.unwrap();
+    assert_eq!(answer.into_inner().message.unwrap().name, message.name);
+    let second = agent.attempts(1).await.remove(0);
+    assert_eq!((second.r#ref.unwrap().attempt_no, second.resend_after), (2, 1));
+    let trace = v1::TraceMessageRequest { name: message.name.clone() };
+    let trace = world.messages().trace_message(trace).await.unwrap().into_inner();
+    assert_eq!(trace.resolutions.len(), 1);
+    assert_eq!(trace.resolutions[0].resolution(), v1::Resolution::Resend);
+    assert_eq!(trace.resolutions[0].reason, "seen in the chat");
+    let nonsense = v1::ResolveMessageRequest { name: "x".into(), r#as: 9, reason: "\n".into() };
+    let status = refused(world.messages().resolve_message(nonsense).await, Code::InvalidArgument, "INVALID_REQUEST");
+    assert_eq!(fields(&status), ["name", "as", "reason"]);
+    let unknown = resolve("messages/0000000000002", v1::Resolution::Sent);
+    refused(world.messages().resolve_message(unknown).await, Code::NotFound, "MESSAGE_UNKNOWN");
+}
+
+#[tokio::test]
 async fn each_wait_is_explained() {
     let world = World::with_bots(&["a"]).await;
     let message = world.send_text("a", "r", "x").await;

@@ -218,6 +218,18 @@ CREATE TABLE attempt (
     PRIMARY KEY (message_id, attempt_no)
 ) STRICT, WITHOUT ROWID;
 
+-- What operators decided about messages that were uncertain, and what was reported against that later.
+CREATE TABLE resolution (
+    message_id INTEGER NOT NULL,
+    time       INTEGER NOT NULL,
+    resolution INTEGER NOT NULL,
+    -- The latest attempt at that time.
+    attempt_no INTEGER NOT NULL,
+    reason     TEXT NOT NULL,
+    conflict   TEXT,
+    PRIMARY KEY (message_id, time)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE idempotency (
     tenant_key  INTEGER NOT NULL,
     key         TEXT NOT NULL,

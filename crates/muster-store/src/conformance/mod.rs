@@ -17,6 +17,7 @@ pub mod media;
 pub mod messages;
 pub mod receipts;
 pub mod reports;
+pub mod resolving;
 pub mod retention;
 pub mod sessions;
 pub mod waking;
@@ -66,6 +67,12 @@ macro_rules! conformance_tests {
                 outcomes_of_one_batch_follow_each_other, reports_about_unknown_things_take_their_offsets,
                 connections_decide_who_is_claimed, a_ban_fails_what_waits, a_refused_message_is_cancelled_if_asked,
                 a_refusal_resolves_an_uncertain_attempt;
+            resolving:
+                decisions_lead_to_their_states, only_what_is_uncertain_is_resolved,
+                what_is_sent_again_carries_the_permission, what_may_not_leave_is_not_sent_again,
+                a_late_sent_beats_a_decision, a_late_sent_beside_a_resend_is_kept,
+                a_message_taken_for_sent_hears_late_reports, a_repeated_uncertain_does_not_undo_a_resend,
+                decisions_go_with_their_message;
             retention:
                 what_is_not_over_stays, a_run_keeps_to_its_limit, what_is_young_stays, keys_outlive_their_messages,
                 media_go_with_their_last_message;

@@ -6,6 +6,7 @@ use muster_domain::bot::{Connection, Hold, Stage};
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::gate::{self, BotFacts, Decision, MessageFacts, RefuseReason, WaitReason};
 use muster_domain::message::MessageState;
+use muster_domain::resolution::Resolution;
 use muster_domain::{Address, BotId, MessageId, Timestamp};
 use rusqlite::params;
 
@@ -38,6 +39,8 @@ pub(super) struct Candidate {
     pub(super) facts: Facts,
     recipient: Address,
     body: body::Body,
+    /// See [`ClaimedAttempt::resend_after`].
+    resend_after: u32,
     /// When an earlier message of its chain is looked at again, if one has to go first.
     pub(super) chain_until: Option<i64>,
 }
@@ -161,11 +164,12 @@ fn bots(txn: &Txn, tenant_key: i64, fence: Fence, claim: Claim) -> Result<Vec<Cl
 fn candidates(txn: &Txn, tenant_key: i64, bot_key: i64, limit: u32) -> Result<Vec<Candidate>> {
     txn.all(
         "SELECT m.message_id, m.priority, m.chain, m.expire_time, head.attempt_no, m.recipient, m.body, (SELECT \
-         max(p.wake_time) FROM parked p WHERE p.chain = m.chain AND p.blocks = 1 AND p.message_id < m.message_id) \
-         FROM (SELECT message_id, priority, attempt_no FROM ready WHERE bot_key = ? ORDER BY priority, message_id \
-         LIMIT ?) head CROSS JOIN message m ON m.message_id = head.message_id ORDER BY head.priority, \
+         max(p.wake_time) FROM parked p WHERE p.chain = m.chain AND p.blocks = 1 AND p.message_id < m.message_id), \
+         (SELECT max(d.attempt_no) FROM resolution d WHERE d.message_id = m.message_id AND d.resolution = ?3) \
+         FROM (SELECT message_id, priority, attempt_no FROM ready WHERE bot_key = ?1 ORDER BY priority, message_id \
+         LIMIT ?2) head CROSS JOIN message m ON m.message_id = head.message_id ORDER BY head.priority, \
          head.message_id",
-        params![bot_key, limit],
+        params![bot_key, limit, Resolution::Resend.code()],
         |row| {
             let facts = Facts {
                 message_id: row.get(0)?,
@@ -184,6 +188,7 @@ fn candidates(txn: &Txn, tenant_key: i64, bot_key: i64, limit: u32) -> Result<Ve
                 recipient: Address::from_stored(row.get_ref(5)?.as_str().unwrap_or_default()),
                 body: body::decode(row.get_ref(6)?.as_blob().unwrap_or_default())?,
                 chain_until: row.get(7)?,
+                resend_after: row.get::<_, Option<u32>>(8)?.unwrap_or_default(),
             })
         },
     )
@@ -216,7 +221,7 @@ fn commit(txn: &mut Txn, fence: Fence, admitted: &[(BotId, Candidate)]) -> Resul
 }
 
 fn attempt(txn: &Txn, bot: BotId, candidate: Candidate) -> Result<ClaimedAttempt> {
-    let Candidate { facts, recipient, body, chain_until: _ } = candidate;
+    let Candidate { facts, recipient, body, resend_after, chain_until: _ } = candidate;
     let message_id = MessageId::from_raw(facts.message_id)
         .ok_or_else(|| StoreError::Corrupt(format!("{} is no message id", facts.message_id)))?;
     let start_within = Duration::from_micros((facts.expire_time - micros(txn.now)).max(0).unsigned_abs());
@@ -229,5 +234,6 @@ fn attempt(txn: &Txn, bot: BotId, candidate: Candidate) -> Result<ClaimedAttempt
         start_within,
         reply_to: body.reply_to.map(|target| target.network_id),
         courtesy: body.courtesy,
+        resend_after,
     })
 }

@@ -4,6 +4,7 @@ use muster_domain::bot::{Connection, Stage};
 use muster_domain::failure::FailureReason;
 use muster_domain::gate::WaitReason;
 use muster_domain::message::{HandbackReason, MessageState, Priority, ReceiptKind};
+use muster_domain::resolution::Resolution;
 
 use crate::{Result, StoreError};
 
@@ -44,6 +45,7 @@ codes!(Stage {
 });
 codes!(Connection { Unlinked = 1, Linking = 2, Connected = 3, Silent = 4, Disconnected = 5, LoggedOut = 6 });
 codes!(ReceiptKind { Acknowledged = 1, Delivered = 2, Read = 3, Failed = 4 });
+codes!(Resolution { Sent = 1, Resend = 2, Drop = 3 });
 codes!(WaitReason {
     BotHeld = 1, BotStage = 2, BotNotConnected = 3, NodeOffline = 4, NotBefore = 5, RetryBackoff = 6, ChainBlocked = 7, Queued = 8,
 });
@@ -100,6 +102,7 @@ mod tests {
         check(&Stage::ALL);
         check(&Connection::ALL);
         check(&WaitReason::ALL);
+        check(&Resolution::ALL);
         check(&FailureReason::ALL);
     }
 }

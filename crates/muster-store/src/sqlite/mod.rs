@@ -26,6 +26,7 @@ mod nodes;
 mod queues;
 mod receipts;
 mod reports;
+mod resolve;
 mod retention;
 mod sessions;
 mod settle;

@@ -16,7 +16,7 @@ use super::facts::{self, Facts};
 use super::fence::{self, Fence, Told};
 use super::settle::{self, AttemptResult, Place, Step};
 use super::txn::Txn;
-use super::{bots, duration_us, inbound, micros, receipts, sessions};
+use super::{bots, duration_us, inbound, micros, receipts, resolve, sessions};
 use crate::{AttemptRef, Report, ReportBatch, ReportBody, ReportsApplied, Result, StoreError};
 
 /// An outcome, as a step needs it.
@@ -145,11 +145,20 @@ fn step(txn: &mut Txn, fence: Fence, facts: Facts, report: OutcomeReport) -> Res
     let now = txn.now;
     Ok(match report.outcome {
         // The truth beats what was believed: a message that was thought not received and waits again was sent after all, and so
-        // was one of which nobody knew, whichever of its attempts says so.
-        Outcome::Sent { network_id }
-            if open || matches!(facts.state, MessageState::Waiting | MessageState::Uncertain) =>
+        // was one of which nobody knew, or about which an operator decided otherwise, whichever of its attempts says so.
+        Outcome::Sent { network_id } => {
+            let sent = timed(AttemptEnd::Sent, Some(network_id));
+            let expected = open && facts.state == MessageState::Dispatched;
+            let overruled = !expected && resolve::sent_after_all(txn, &facts, &sent)?;
+            let unsettled = matches!(facts.state, MessageState::Waiting | MessageState::Uncertain);
+            (expected || overruled || unsettled).then(|| Step::finish(facts, MessageState::Sent, Some(sent), None))
+        }
+        // An operator knew that already, and decided.
+        Outcome::Uncertain(_)
+            if facts.state == MessageState::Waiting
+                && resolve::wants_resend(txn, facts.message_id, i64::from(report.attempt.attempt_no))? =>
         {
-            Some(Step::finish(facts, MessageState::Sent, Some(timed(AttemptEnd::Sent, Some(network_id))), None))
+            None
         }
         // Whether it waits again or not, nobody may send it again before this is settled.
         Outcome::Uncertain(failure)
@@ -157,8 +166,12 @@ fn step(txn: &mut Txn, fence: Fence, facts: Facts, report: OutcomeReport) -> Res
         {
             Some(Step::finish(facts, MessageState::Uncertain, Some(timed(AttemptEnd::Uncertain, None)), Some(failure)))
         }
+        Outcome::Failed(failure) if !open => {
+            resolve::not_sent_after_all(txn, &facts, i64::from(report.attempt.attempt_no), &failure)?;
+            None
+        }
         _ if !open => None,
-        Outcome::Sent { .. } | Outcome::Uncertain(_) => None,
+        Outcome::Uncertain(_) => None,
         Outcome::Failed(failure) => Some(after_failure(txn, facts, timed(AttemptEnd::Failed, None), failure)?),
         Outcome::HandedBack(reason) => {
             Some(Step::wait_again(facts, now, Place::Ready, timed(AttemptEnd::from(reason), None), None))

@@ -11,19 +11,20 @@ use muster_domain::gateway::Gateway;
 use muster_domain::inbound::{Inbound, InboundId};
 use muster_domain::message::{Idempotency, Message, NewMessage};
 use muster_domain::node::Node;
+use muster_domain::resolution::{Resolution, ResolutionRecord};
 use muster_domain::{BotId, GatewayId, MessageId, NodeId, TenantId};
 use tokio::sync::watch;
 
 use super::fence::{self, Fence};
 use super::txn::Txn;
 use super::{
-    SqliteStore, attempts, bots, change_log, claim, desired, fleet, inbound, media, messages, nodes, reports,
+    SqliteStore, attempts, bots, change_log, claim, desired, fleet, inbound, media, messages, nodes, reports, resolve,
     retention, sessions, wake,
 };
 use crate::{
     AcceptResult, ApplyError, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes, Claim, Claimed, DesiredState,
-    FleetWrite, InboundFilter, MessageFilter, ReportBatch, ReportsApplied, RequestKey, Result, RetentionPolicy,
-    SessionOpen, SessionOpened, SessionRef, Store, WakeResult,
+    FleetWrite, InboundFilter, MessageFilter, ReportBatch, ReportsApplied, RequestKey, ResolveResult, Result,
+    RetentionPolicy, SessionOpen, SessionOpened, SessionRef, Store, WakeResult,
 };
 
 impl SqliteStore {
@@ -164,6 +165,21 @@ impl Store for SqliteStore {
     async fn message_cancel(&self, tenant: &TenantId, id: MessageId) -> Result<CancelResult> {
         let tenant_key = self.tenant(tenant)?;
         self.writer.call(move |txn| messages::cancel(txn, tenant_key, id)).await
+    }
+
+    async fn message_resolve(
+        &self,
+        tenant: &TenantId,
+        id: MessageId,
+        resolution: Resolution,
+        reason: String,
+    ) -> Result<ResolveResult> {
+        let tenant_key = self.tenant(tenant)?;
+        self.writer.call(move |txn| resolve::resolve(txn, tenant_key, id, resolution, &reason)).await
+    }
+
+    async fn message_resolutions(&self, tenant: &TenantId, id: MessageId) -> Result<Vec<ResolutionRecord>> {
+        resolve::list(&self.readers, self.tenant(tenant)?, id).await
     }
 
     async fn changes_since(&self, tenant: &TenantId, cursor: u64, bot: Option<&BotId>, limit: u32) -> Result<Changes> {

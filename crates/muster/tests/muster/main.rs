@@ -9,3 +9,4 @@ mod quickstart;
 mod restore;
 mod rows;
 mod stage;
+mod uncertain;

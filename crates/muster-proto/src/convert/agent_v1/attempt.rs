@@ -28,6 +28,8 @@ pub struct Attempt {
     pub reply_to: Option<String>,
     /// What is done around a reply.
     pub courtesy: Courtesy,
+    /// An operator wants it sent although the attempts up to this number may have been sent; zero if nobody decided so.
+    pub resend_after: u32,
 }
 
 impl Attempt {
@@ -39,7 +41,8 @@ impl Attempt {
 
 impl From<&Attempt> for wire::Attempt {
     fn from(attempt: &Attempt) -> Self {
-        let Attempt { attempt, bot, recipient, content, chain, start_within, reply_to, courtesy } = attempt;
+        let Attempt { attempt, bot, recipient, content, chain, start_within, reply_to, courtesy, resend_after } =
+            attempt;
         wire::Attempt {
             r#ref: Some((*attempt).into()),
             bot: bot.to_string(),
@@ -50,6 +53,7 @@ impl From<&Attempt> for wire::Attempt {
             reply_to: reply_to.clone().unwrap_or_default(),
             mark_read: courtesy.mark_read,
             typing_ms: u32::try_from(millis(courtesy.typing)).unwrap_or(u32::MAX),
+            resend_after: *resend_after,
         }
     }
 }
@@ -77,6 +81,7 @@ impl TryFrom<wire::Attempt> for Attempt {
             start_within: Duration::from_millis(attempt.start_within_ms),
             reply_to,
             courtesy,
+            resend_after: attempt.resend_after,
         })
     }
 }
@@ -93,21 +98,23 @@ mod tests {
     fn attempts() -> impl Strategy<Value = Attempt> {
         let content = contents().prop_filter("sendable", |content| content.violations().is_empty());
         let reply = prop::option::of(("[A-Z0-9]{1,40}", any::<bool>(), 0u64..20_000));
-        (1i64.., 1u32.., "[a-z]{1,20}", "\\+[1-9][0-9]{7,14}", content, any::<u64>(), any::<u32>(), reply).prop_map(
-            |(message_id, attempt_no, bot, recipient, content, chain, start_within, reply)| Attempt {
-                attempt: AttemptRef { message_id: MessageId::from_raw(message_id).unwrap(), attempt_no },
-                bot: BotId::new(&bot).unwrap(),
-                recipient: Address::from_stored(&recipient),
-                content,
-                chain,
-                start_within: Duration::from_millis(start_within.into()),
-                courtesy: reply.as_ref().map_or(Courtesy::default(), |(_, mark_read, typing)| Courtesy {
-                    mark_read: *mark_read,
-                    typing: Duration::from_millis(*typing),
-                }),
-                reply_to: reply.map(|(id, _, _)| id),
-            },
-        )
+        (1i64.., 1u32.., "[a-z]{1,20}", "\\+[1-9][0-9]{7,14}", content, any::<u64>(), any::<u32>(), reply, any::<u32>())
+            .prop_map(|(message_id, attempt_no, bot, recipient, content, chain, start_within, reply, resend_after)| {
+                Attempt {
+                    attempt: AttemptRef { message_id: MessageId::from_raw(message_id).unwrap(), attempt_no },
+                    bot: BotId::new(&bot).unwrap(),
+                    recipient: Address::from_stored(&recipient),
+                    content,
+                    chain,
+                    start_within: Duration::from_millis(start_within.into()),
+                    courtesy: reply.as_ref().map_or(Courtesy::default(), |(_, mark_read, typing)| Courtesy {
+                        mark_read: *mark_read,
+                        typing: Duration::from_millis(*typing),
+                    }),
+                    reply_to: reply.map(|(id, _, _)| id),
+                    resend_after,
+                }
+            })
     }
 
     proptest! {

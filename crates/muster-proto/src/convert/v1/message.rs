@@ -8,6 +8,7 @@ use muster_domain::message::{
     Attempt, HandbackReason, Idempotency, Message, MessageState, NewMessage, Outcome, Priority, Schedule,
     check_idempotency_key,
 };
+use muster_domain::resolution::{Resolution, ResolutionRecord};
 use muster_domain::{Address, BotId, MessageId, Network, Timestamp, Violation};
 
 use super::content::{self, Target};
@@ -299,6 +300,37 @@ pub fn write_change(id: MessageId, bot: &BotId, state: MessageState, time: Times
         state: write_state(state).into(),
         time: Some(write_timestamp(time)),
         accept_time: Some(write_timestamp(id.accept_time())),
+    }
+}
+
+/// Reads what an operator decided.
+pub fn resolution(value: i32) -> Result<Resolution, Violation> {
+    match wire::Resolution::try_from(value) {
+        Ok(wire::Resolution::Sent) => Ok(Resolution::Sent),
+        Ok(wire::Resolution::Resend) => Ok(Resolution::Resend),
+        Ok(wire::Resolution::Drop) => Ok(Resolution::Drop),
+        _ => Err(Violation::new("", "must be RESOLUTION_SENT, RESOLUTION_RESEND or RESOLUTION_DROP")),
+    }
+}
+
+/// Writes what an operator can decide.
+pub fn write_resolution_kind(resolution: Resolution) -> wire::Resolution {
+    match resolution {
+        Resolution::Sent => wire::Resolution::Sent,
+        Resolution::Resend => wire::Resolution::Resend,
+        Resolution::Drop => wire::Resolution::Drop,
+    }
+}
+
+/// Writes what an operator decided about a message.
+pub fn write_resolution(record: ResolutionRecord) -> wire::ResolutionRecord {
+    let ResolutionRecord { resolution, attempt_no, time, reason, conflict } = record;
+    wire::ResolutionRecord {
+        resolution: write_resolution_kind(resolution).into(),
+        attempt_no,
+        time: Some(write_timestamp(time)),
+        reason,
+        conflict: conflict.unwrap_or_default(),
     }
 }
 

@@ -160,12 +160,13 @@ fn bots(txn: &Txn, tenant_key: i64, fence: Fence, claim: Claim) -> Result<Vec<Cl
     Ok(found)
 }
 
-/// The first messages of a bot's queues.
+/// The first messages of a bot's queues. Decisions of operators are looked for only where there was an attempt before.
 fn candidates(txn: &Txn, tenant_key: i64, bot_key: i64, limit: u32) -> Result<Vec<Candidate>> {
     txn.all(
         "SELECT m.message_id, m.priority, m.chain, m.expire_time, head.attempt_no, m.recipient, m.body, (SELECT \
          max(p.wake_time) FROM parked p WHERE p.chain = m.chain AND p.blocks = 1 AND p.message_id < m.message_id), \
-         (SELECT max(d.attempt_no) FROM resolution d WHERE d.message_id = m.message_id AND d.resolution = ?3) \
+         iif(head.attempt_no > 0, (SELECT max(d.attempt_no) FROM resolution d WHERE d.message_id = m.message_id AND \
+         d.resolution = ?3), NULL) \
          FROM (SELECT message_id, priority, attempt_no FROM ready WHERE bot_key = ?1 ORDER BY priority, message_id \
          LIMIT ?2) head CROSS JOIN message m ON m.message_id = head.message_id ORDER BY head.priority, \
          head.message_id",

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use muster_domain::Timestamp;
+use muster_domain::bot::BotSpec;
 use muster_domain::message::{Idempotency, MessageState, NewMessage, ReceiptKind};
 use muster_domain::resolution::Resolution;
 use muster_store::conformance::fixture::{Fixture, bot, bot_spec, outcome, receipt, refused, sent, text, unknown};
@@ -19,7 +20,8 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 /// Tables that grow with what was ever sent or with what waits, by the names that the statements give them.
-const GROWING: [&str; 16] = [
+const GROWING: [&str; 17] = [
+    "bot",
     "m",
     "message",
     "s",
@@ -123,7 +125,8 @@ async fn exercise(fixture: &Fixture) {
     fixture.store.changes_since(&fixture.tenant, 3, None, 9).await.unwrap();
     let open = SessionOpen { report_head: 100, ..fixture.opening() };
     fixture.store.session_open(open).await.unwrap();
-    fixture.write(vec![FleetWrite::PutBot(bot_spec("a", "g"), Expect::Any)]).await.unwrap();
+    let owner = BotSpec { address: Some(text("a", "+5511900000009", "").recipient), ..bot_spec("a", "g") };
+    fixture.write(vec![FleetWrite::PutBot(owner, Expect::Any)]).await.unwrap();
 }
 
 #[tokio::test]
@@ -145,7 +148,9 @@ async fn no_hot_statement_scans_what_grows() {
         for row in plan.fetch_all(&mut connection).await.unwrap() {
             let detail: String = row.get("detail");
             let scanned = detail.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next());
-            if scanned.is_some_and(|table| GROWING.contains(&table)) || detail.contains("AUTOMATIC") {
+            // What an index tells of the tenant alone is everything that the tenant has.
+            let whole_tenant = detail.ends_with("(tenant_key=?)");
+            if scanned.is_some_and(|table| GROWING.contains(&table)) || whole_tenant || detail.contains("AUTOMATIC") {
                 let _ = writeln!(faults, "{detail}\n    {sql}");
             }
         }

@@ -288,9 +288,10 @@ fn put_bot(txn: &mut Txn, tenant_key: i64, spec: BotSpec, expect: Expect) -> Res
 /// An address has one owner among the bots that are not retired.
 fn check_address(txn: &Txn, tenant_key: i64, spec: &BotSpec, kind: muster_domain::gateway::GatewayKind) -> Result<()> {
     let Some(address) = &spec.address else { return Ok(()) };
+    // The stage of retired bots stands in the text: that is how the partial index of addresses is found.
     let owner: Option<String> = txn.value_opt(
-        "SELECT bot_id FROM bot WHERE tenant_key = ? AND network = ? AND address = ? AND stage <> ? AND bot_id <> ?",
-        params![tenant_key, kind.network().as_str(), address.as_str(), Stage::Retired.code(), spec.id.as_str()],
+        "SELECT bot_id FROM bot WHERE tenant_key = ? AND network = ? AND address = ? AND stage <> 9 AND bot_id <> ?",
+        params![tenant_key, kind.network().as_str(), address.as_str(), spec.id.as_str()],
     )?;
     match owner {
         Some(owner) => Err(StoreError::AddressTaken(spec.id.resource_name(), format!("bots/{owner}"))),

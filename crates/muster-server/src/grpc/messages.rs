@@ -1,6 +1,5 @@
 //! `muster.v1.MessageService`.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -29,10 +28,9 @@ use crate::app::waiting::Waiting;
 use crate::app::watch::{self, Start};
 use crate::app::{App, bots, messages, tenancy};
 
-/// Messages of one streamed send whose commits may be under way together before the next frame is read. Enough for a few
-/// busy clients to fill a transaction, whose cost per message falls with its size; little enough that a stream holds some
-/// 40 MiB at the most, with the longest texts there are.
-const MESSAGES_UNDER_WAY: usize = 2_048;
+/// Frames of one streamed send whose commits are under way together. The next frame is read while the last one commits;
+/// more would only make the answers later.
+const FRAMES_UNDER_WAY: usize = 4;
 
 pub(super) struct Messages(pub(super) Arc<App>);
 
@@ -211,8 +209,6 @@ struct Frames<S> {
     app: Arc<App>,
     frames: S,
     committing: FuturesOrdered<Committing>,
-    /// How many messages each of them has, in their order.
-    sizes: VecDeque<usize>,
     /// No frame follows.
     ended: bool,
 }
@@ -222,14 +218,13 @@ fn accept_frames<S>(app: Arc<App>, frames: S) -> impl Stream<Item = Result<SendM
 where
     S: Stream<Item = Result<SendMessagesRequest, Status>> + Unpin + Send + 'static,
 {
-    let state = Frames { app, frames, committing: FuturesOrdered::new(), sizes: VecDeque::new(), ended: false };
+    let state = Frames { app, frames, committing: FuturesOrdered::new(), ended: false };
     futures::stream::unfold(state, |mut state| async move {
         let stopping = state.app.stopping.clone();
         loop {
             tokio::select! {
                 biased;
                 Some(answer) = state.committing.next() => {
-                    state.sizes.pop_front();
                     // After an error nothing follows: the call is over.
                     if answer.is_err() {
                         state.ended = true;
@@ -237,7 +232,7 @@ where
                     }
                     return Some((answer, state));
                 }
-                frame = state.frames.next(), if !state.ended && state.sizes.iter().sum::<usize>() < MESSAGES_UNDER_WAY => {
+                frame = state.frames.next(), if !state.ended && state.committing.len() < FRAMES_UNDER_WAY => {
                     state.take(frame).await;
                 }
                 () = stopping.cancelled(), if !state.ended => {
@@ -254,7 +249,6 @@ where
 impl<S> Frames<S> {
     /// Reads and checks a frame, and hands it to the store before the next one is read: that keeps the order.
     async fn take(&mut self, frame: Option<Result<SendMessagesRequest, Status>>) {
-        let size = frame.as_ref().and_then(|frame| frame.as_ref().ok()).map_or(0, |frame| frame.messages.len());
         let committing = match frame {
             None => {
                 self.ended = true;
@@ -264,7 +258,6 @@ impl<S> Frames<S> {
             Some(Ok(frame)) => begin(&self.app, frame).await.map_err(Status::from),
         };
         self.ended |= committing.is_err();
-        self.sizes.push_back(size);
         self.committing.push_back(committing.unwrap_or_else(|status| std::future::ready(Err(status)).boxed()));
     }
 }

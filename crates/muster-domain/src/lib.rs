@@ -2,7 +2,7 @@
 //!
 //! Nothing here reads a clock, draws a random number, waits, or touches a file or a socket: `now` and ids come in as
 //! arguments, decisions go out as values that somebody else carries out. Start at [`gate`], the one place that decides
-//! whether a message may leave, and [`message`], the life of what a client asked to send.
+//! whether a message may leave, [`message`], what a client asked to send, and [`life`], the steps that it takes.
 
 pub mod address;
 pub mod bot;
@@ -13,12 +13,14 @@ pub mod gate;
 pub mod gateway;
 pub mod id;
 pub mod inbound;
+pub mod life;
 pub mod limits;
 pub mod message;
 pub mod node;
 pub mod reconnect;
 pub mod resolution;
 pub mod retry;
+pub mod session;
 pub mod violation;
 
 pub use address::{Address, Network};

@@ -1,4 +1,4 @@
-//! The life of a message, from acceptance to what the network said last.
+//! A message and the states of its life, from acceptance to what the network said last. [`crate::life`] has the steps.
 //!
 //! ```text
 //!             ┌── retry, handback ──┐

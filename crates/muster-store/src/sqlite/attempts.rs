@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use muster_domain::failure::Failure;
+use muster_domain::life::AttemptEnd;
 use muster_domain::message::{Attempt, HandbackReason, MessageState, Outcome};
 use muster_domain::{Epoch, MessageId};
 use rusqlite::params;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
-use super::code::{AttemptEnd, Code};
+use super::code::Code;
 use super::directory::node_id;
 use super::error::failed;
 use super::settle::{AttemptResult, Step};
@@ -117,20 +118,28 @@ pub(super) fn keep(txn: &Txn, step: &Step, attempt: &AttemptResult) -> Result<()
 
 /// Corrects an attempt that came to something else than was believed, if it is kept.
 pub(super) fn correct(txn: &Txn, step: &Step, attempt: &AttemptResult) -> Result<()> {
-    let end = step.end();
+    rewrite(txn, step.facts.message_id, attempt, step.failure.as_ref())
+}
+
+/// Corrects an attempt that was sent after all and does not lead its message, if it is kept.
+pub(super) fn sent_after_all(txn: &Txn, message_id: i64, attempt: &AttemptResult) -> Result<()> {
+    rewrite(txn, message_id, attempt, None)
+}
+
+fn rewrite(txn: &Txn, message_id: i64, attempt: &AttemptResult, failure: Option<&Failure>) -> Result<()> {
     txn.execute(
         "UPDATE attempt SET outcome_time = ?3, outcome = ?4, reason = ?5, detail = ?6, network_id = ?7, queued_us \
          = ?8, gateway_us = ?9 WHERE message_id = ?1 AND attempt_no = ?2",
         params![
-            step.facts.message_id,
+            message_id,
             attempt.attempt_no,
             micros(txn.now),
             attempt.end.code(),
-            end.reason,
-            end.detail,
-            end.network_id,
-            end.queued_us,
-            end.gateway_us,
+            failure.map(|failure| failure.reason.code()),
+            failure.map(|failure| failure.detail.as_str()),
+            attempt.network_id,
+            attempt.queued_us,
+            attempt.gateway_us,
         ],
     )
     .map(drop)

@@ -1,7 +1,8 @@
 //! Bots: reading their rows, and moving them between stages.
 
 use muster_domain::bot::{Bot, BotSpec, Connection, Hold, Stage, StateCounts};
-use muster_domain::failure::{Failure, FailureReason};
+use muster_domain::gate::RefuseReason;
+use muster_domain::life;
 use muster_domain::message::MessageState;
 use muster_domain::{Address, BotId};
 use rusqlite::params;
@@ -186,18 +187,18 @@ pub(super) fn stage_set(
         params![stage.code(), rule, version, micros(txn.now), entry.bot_key],
     )?;
     txn.edit(Edit::PutBot(tenant_key, id.clone(), Entry { stage, ..entry }));
-    let (reason, why) = match stage {
-        Stage::Retired => (FailureReason::SenderRestricted, "the bot was retired before the message left"),
-        Stage::Banned => (FailureReason::SenderBanned, "the network banned the bot before the message left"),
-        _ => return Ok(()),
-    };
-    fail_waiting(txn, entry.bot_key, &Failure::new(reason, why))
+    match stage {
+        Stage::Retired => refuse_waiting(txn, entry.bot_key, RefuseReason::BotRetired),
+        Stage::Banned => refuse_waiting(txn, entry.bot_key, RefuseReason::BotBanned),
+        _ => Ok(()),
+    }
 }
 
-fn fail_waiting(txn: &mut Txn, bot_key: i64, failure: &Failure) -> Result<()> {
+/// Ends what waits for a bot that will never send again.
+fn refuse_waiting(txn: &mut Txn, bot_key: i64, reason: RefuseReason) -> Result<()> {
     let condition = "m.message_id IN \
         (SELECT message_id FROM ready WHERE bot_key = ?1 UNION ALL SELECT message_id FROM parked WHERE bot_key = ?1)";
     let waiting = facts::of_those(txn, condition, [bot_key])?;
-    let fail = |facts| Step::finish(facts, MessageState::Failed, None, Some(failure.clone()));
-    settle::apply(txn, waiting.into_iter().map(fail).collect())
+    let refuse = |facts| Step::new(facts, life::after_refusal(reason));
+    settle::apply(txn, waiting.into_iter().map(refuse).collect())
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use muster_domain::bot::{Connection, Hold, Stage};
-use muster_domain::failure::{Failure, FailureReason};
-use muster_domain::gate::{self, BotFacts, Decision, MessageFacts, RefuseReason, WaitReason};
+use muster_domain::gate::{self, BotFacts, Decision, MessageFacts, WaitReason};
+use muster_domain::life;
 use muster_domain::message::MessageState;
 use muster_domain::resolution::Resolution;
 use muster_domain::{Address, BotId, MessageId, Timestamp};
@@ -91,7 +91,7 @@ pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) 
                         parked.push((candidate.facts, until, reason));
                     }
                 }
-                Decision::Refuse { reason } => refused.push(refuse(candidate.facts, reason)),
+                Decision::Refuse { reason } => refused.push(Step::new(candidate.facts, life::after_refusal(reason))),
             }
         }
         if full {
@@ -116,21 +116,6 @@ fn decide(bot: &BotFacts<'_>, candidate: &Candidate, txn: &Txn) -> Decision {
         chain_until: time_opt(candidate.chain_until).map(|until| until.max(txn.now + CHAIN_RECHECK)),
     };
     gate::decide(bot, &message, txn.now)
-}
-
-fn refuse(facts: Facts, reason: RefuseReason) -> Step {
-    let (to, failure) = match reason {
-        RefuseReason::Expired => (MessageState::Expired, None),
-        RefuseReason::BotRetired => (
-            MessageState::Failed,
-            Some(Failure::new(FailureReason::SenderRestricted, "the bot was retired before the message left")),
-        ),
-        RefuseReason::BotBanned => (
-            MessageState::Failed,
-            Some(Failure::new(FailureReason::SenderBanned, "the network banned the bot before the message left")),
-        ),
-    };
-    Step::finish(facts, to, None, failure)
 }
 
 /// The bots of the claim that are on the session's node, in the claim's order.

@@ -3,7 +3,8 @@
 use muster_domain::bot::{Connection, Stage};
 use muster_domain::failure::FailureReason;
 use muster_domain::gate::WaitReason;
-use muster_domain::message::{HandbackReason, MessageState, Priority, ReceiptKind};
+use muster_domain::life::AttemptEnd;
+use muster_domain::message::{MessageState, Priority, ReceiptKind};
 use muster_domain::resolution::Resolution;
 
 use crate::{Result, StoreError};
@@ -55,33 +56,9 @@ codes!(FailureReason {
     OutcomeUnknown = 12, InvalidRequest = 13, Internal = 14,
 });
 
-/// What an attempt in the history came to. A handback has a number for each of its reasons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AttemptEnd {
-    Sent,
-    Failed,
-    Uncertain,
-    Expired,
-    Cancelled,
-    NotReceived,
-    Draining,
-    ChainBroken,
-    BotUnavailable,
-}
-
 codes!(AttemptEnd {
     Sent = 1, Failed = 2, Uncertain = 3, Expired = 4, Cancelled = 5, NotReceived = 6, Draining = 7, ChainBroken = 8, BotUnavailable = 9,
 });
-
-impl From<HandbackReason> for AttemptEnd {
-    fn from(reason: HandbackReason) -> Self {
-        match reason {
-            HandbackReason::Draining => AttemptEnd::Draining,
-            HandbackReason::ChainBroken => AttemptEnd::ChainBroken,
-            HandbackReason::BotUnavailable => AttemptEnd::BotUnavailable,
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -6,14 +6,12 @@
 
 use std::time::Duration;
 
-use muster_domain::failure::{Failure, FailureReason};
-use muster_domain::message::MessageState;
+use muster_domain::life;
 use rusqlite::params;
 
-use super::code::AttemptEnd;
-use super::facts::{self, Facts};
+use super::facts;
 use super::micros;
-use super::settle::{self, AttemptResult, Step};
+use super::settle::{self, Step};
 use super::txn::Txn;
 use crate::Result;
 
@@ -84,29 +82,18 @@ fn end_run(txn: &mut Txn, run: Run, limit: u32, silence: Duration) -> Result<u32
         // The rest of the run, from its first to its last id.
         watch(txn, [(last.message_id + 1, run.due_time), (run.last_id, run.due_time)].into_iter())?;
     }
-    let silence = i64::try_from(silence.as_micros()).unwrap_or(i64::MAX);
+    let (now, silence) = (micros(txn.now), i64::try_from(silence.as_micros()).unwrap_or(i64::MAX));
     let (mut steps, mut again) = (Vec::new(), Vec::new());
     for facts in found {
         let patience = facts.expire_time.saturating_add(silence);
-        if facts.state == MessageState::Waiting {
-            steps.push(Step::finish(facts, MessageState::Expired, None, None));
-        } else if patience <= micros(txn.now) {
-            steps.push(unheard(facts));
-        } else {
-            again.push((facts.message_id, patience));
+        match life::after_validity(&facts.life(now), patience <= now) {
+            Some(step) => steps.push(Step::new(facts, step)),
+            None => again.push((facts.message_id, patience)),
         }
     }
     watch(txn, again.into_iter())?;
     settle::apply(txn, steps)?;
     Ok(count)
-}
-
-/// Nobody can tell what became of the attempt.
-fn unheard(facts: Facts) -> Step {
-    let why = "no report came after the end of the message's validity";
-    let attempt = AttemptResult::untimed(&facts, AttemptEnd::Uncertain);
-    let failure = Failure::new(FailureReason::OutcomeUnknown, why);
-    Step::finish(facts, MessageState::Uncertain, Some(attempt), Some(failure))
 }
 
 /// When a run is due next.

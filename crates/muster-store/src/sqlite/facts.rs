@@ -1,5 +1,6 @@
 //! What a step in the life of a message needs to know of it.
 
+use muster_domain::life;
 use muster_domain::message::MessageState;
 use rusqlite::{Params, Row};
 
@@ -44,6 +45,21 @@ const FACTS: &str = "SELECT m.message_id, m.tenant_key, m.bot_key, m.priority, m
     FROM message m LEFT JOIN flight f ON f.message_id = m.message_id LEFT JOIN settled s ON s.message_id = m.message_id WHERE ";
 
 impl Facts {
+    /// What the rules of a message's life look at; `now` in microseconds.
+    pub(super) fn life(&self, now: i64) -> life::Facts {
+        life::Facts {
+            state: self.state,
+            attempt_no: self.attempt_no as u32,
+            cancel_requested: self.cancel_requested,
+            is_over: self.expire_time <= now,
+        }
+    }
+
+    /// Whether the latest attempt was committed for this node.
+    pub(super) fn is_of(&self, node_key: i64) -> bool {
+        self.latest.is_some_and(|latest| latest.node_key == node_key)
+    }
+
     pub(super) fn read(row: &Row<'_>) -> Result<Self> {
         let latest = match (row.get(9)?, row.get(10)?, row.get(11)?) {
             (Some(node_key), Some(epoch), Some(dispatch_time)) => Some(Latest { node_key, epoch, dispatch_time }),

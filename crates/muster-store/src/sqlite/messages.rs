@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use muster_domain::failure::Failure;
 use muster_domain::gate::WaitReason;
+use muster_domain::life::{self, Cancel};
 use muster_domain::message::{Idempotency, Message, MessageState, Parked, Priority, ReceiptTimes};
 use muster_domain::{Address, MessageId};
 use rusqlite::params;
@@ -17,7 +18,7 @@ use super::error::failed;
 use super::facts;
 use super::settle::{self, Step};
 use super::txn::Txn;
-use super::{body, time, time_opt};
+use super::{body, micros, time, time_opt};
 use crate::{AcceptResult, AttemptRef, CancelResult, MessageFilter, Result, StoreError};
 
 /// The columns of a message. What became of it is told by `s`, an attempt under way by `f`, and the latest one that was kept
@@ -182,16 +183,16 @@ pub(super) async fn queue_ahead(readers: &SqlitePool, tenant_key: i64, id: Messa
 pub(super) fn cancel(txn: &mut Txn, tenant_key: i64, id: MessageId) -> Result<CancelResult> {
     let found = facts::of_one(txn, id.raw())?.filter(|facts| facts.tenant_key == tenant_key);
     let Some(facts) = found else { return Ok(CancelResult::NotFound) };
-    match facts.state {
-        MessageState::Waiting => {
-            settle::apply(txn, vec![Step::finish(facts, MessageState::Cancelled, None, None)])?;
+    match life::after_cancel(&facts.life(micros(txn.now))) {
+        Cancel::Step(step) => {
+            settle::apply(txn, vec![Step::new(facts, step)])?;
             Ok(CancelResult::Cancelled)
         }
-        MessageState::Dispatched => {
+        Cancel::Ask => {
             txn.execute("UPDATE flight SET cancel_requested = 1 WHERE message_id = ?", params![id.raw()])?;
             let node = txn.directory.node_id(facts.latest.map_or(0, |latest| latest.node_key))?;
             Ok(CancelResult::Requested(node, AttemptRef { message_id: id, attempt_no: facts.attempt_no as u32 }))
         }
-        state => Ok(CancelResult::Final(state)),
+        Cancel::TooLate => Ok(CancelResult::Final(facts.state)),
     }
 }

@@ -4,19 +4,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use muster_domain::bot::{Connection, Stage};
-use muster_domain::failure::Failure;
-use muster_domain::gate::WaitReason;
-use muster_domain::message::{MessageState, Outcome};
-use muster_domain::retry::{self, Next};
+use muster_domain::life::{self, AttemptEnd, Decision, Effect, Follows, Past, Place, Said};
+use muster_domain::message::Outcome;
 use muster_domain::{Address, BotId, Timestamp};
 use rusqlite::params;
 
-use super::code::{AttemptEnd, Code as _};
+use super::code::Code as _;
 use super::facts::{self, Facts};
-use super::fence::{self, Fence, Told};
-use super::settle::{self, AttemptResult, Place, Step};
+use super::fence::{self, Fence};
+use super::settle::{self, Step, Told};
 use super::txn::Txn;
-use super::{bots, duration_us, inbound, micros, receipts, resolve, sessions};
+use super::{attempts, bots, duration_us, inbound, micros, receipts, resolve, sessions};
 use crate::{AttemptRef, Report, ReportBatch, ReportBody, ReportsApplied, Result, StoreError};
 
 /// An outcome, as a step needs it.
@@ -29,7 +27,7 @@ struct OutcomeReport {
 
 /// See [`crate::Store::reports_apply`].
 pub(super) fn apply(txn: &mut Txn, tenant_key: i64, fence: Fence, batch: ReportBatch) -> Result<ReportsApplied> {
-    let Told { report_committed: taken, settle_after } = fence::check(txn, fence)?;
+    let fence::Told { report_committed: taken, settle_after } = fence::check(txn, fence)?;
     if batch.first_offset > taken + 1 {
         return Err(StoreError::ReportGap { expected: taken + 1, got: batch.first_offset });
     }
@@ -129,76 +127,54 @@ fn outcomes_apply(
     Ok(())
 }
 
-/// The step that follows from an outcome; none when the message has gone another way meanwhile and the outcome cannot move it.
-fn step(txn: &mut Txn, fence: Fence, facts: Facts, report: OutcomeReport) -> Result<Option<Step>> {
-    // An attempt belongs to the node that got it: what another one says of it is a mistake or a copied journal.
-    let current = facts.attempt_no == i64::from(report.attempt.attempt_no)
-        && facts.latest.is_some_and(|latest| latest.node_key == fence.node_key);
-    let open = matches!(facts.state, MessageState::Dispatched | MessageState::Uncertain) && current;
-    let timed = |end, network_id| AttemptResult {
-        attempt_no: i64::from(report.attempt.attempt_no),
-        end,
-        network_id,
-        queued_us: Some(duration_us(report.queued)),
-        gateway_us: Some(duration_us(report.gateway)),
+/// The step that follows from an outcome, if one does. What else follows is noted at once.
+fn step(txn: &Txn, fence: Fence, facts: Facts, report: OutcomeReport) -> Result<Option<Step>> {
+    let OutcomeReport { attempt, outcome, queued, gateway } = report;
+    let said = Said { attempt_no: attempt.attempt_no, by_its_node: facts.is_of(fence.node_key), outcome: &outcome };
+    let past = Rows { txn, message_id: facts.message_id };
+    let Effect { follows, conflict } = life::after_outcome(&facts.life(micros(txn.now)), said, &past)?;
+    let told = Told {
+        attempt_no: attempt.attempt_no.into(),
+        network_id: if let Outcome::Sent { network_id } = outcome { Some(network_id) } else { None },
+        queued_us: duration_us(queued),
+        gateway_us: duration_us(gateway),
     };
-    let now = txn.now;
-    Ok(match report.outcome {
-        // The truth beats what was believed: a message that was thought not received and waits again was sent after all, and so
-        // was one of which nobody knew, or about which an operator decided otherwise, whichever of its attempts says so.
-        Outcome::Sent { network_id } => {
-            let sent = timed(AttemptEnd::Sent, Some(network_id));
-            let expected = open && facts.state == MessageState::Dispatched;
-            let overruled = !expected && resolve::sent_after_all(txn, &facts, &sent)?;
-            let unsettled = matches!(facts.state, MessageState::Waiting | MessageState::Uncertain);
-            (expected || overruled || unsettled).then(|| Step::finish(facts, MessageState::Sent, Some(sent), None))
-        }
-        // An operator knew that already, and decided.
-        Outcome::Uncertain(_)
-            if facts.state == MessageState::Waiting
-                && resolve::wants_resend(txn, facts.message_id, i64::from(report.attempt.attempt_no))? =>
-        {
+    if let Some(conflict) = conflict {
+        resolve::contradict(txn, facts.message_id, &conflict)?;
+    }
+    Ok(match follows {
+        Follows::Nothing => None,
+        Follows::Step(step) => Some(Step::told(facts, step, told)),
+        Follows::SentBeside => {
+            attempts::sent_after_all(txn, facts.message_id, &told.came_to(AttemptEnd::Sent))?;
             None
         }
-        // Whether it waits again or not, nobody may send it again before this is settled.
-        Outcome::Uncertain(failure)
-            if (open && facts.state == MessageState::Dispatched) || facts.state == MessageState::Waiting =>
-        {
-            Some(Step::finish(facts, MessageState::Uncertain, Some(timed(AttemptEnd::Uncertain, None)), Some(failure)))
-        }
-        Outcome::Failed(failure) if !open => {
-            resolve::not_sent_after_all(txn, &facts, i64::from(report.attempt.attempt_no), &failure)?;
+        Follows::Named => {
+            resolve::name(txn, facts.message_id, &told.came_to(AttemptEnd::Sent))?;
             None
-        }
-        _ if !open => None,
-        Outcome::Uncertain(_) => None,
-        Outcome::Failed(failure) => Some(after_failure(txn, facts, timed(AttemptEnd::Failed, None), failure)?),
-        Outcome::HandedBack(reason) => {
-            Some(Step::wait_again(facts, now, Place::Ready, timed(AttemptEnd::from(reason), None), None))
-        }
-        Outcome::Expired => {
-            Some(Step::finish(facts, MessageState::Expired, Some(timed(AttemptEnd::Expired, None)), None))
-        }
-        Outcome::Cancelled => {
-            Some(Step::finish(facts, MessageState::Cancelled, Some(timed(AttemptEnd::Cancelled, None)), None))
         }
     })
 }
 
-fn after_failure(txn: &mut Txn, facts: Facts, attempt: AttemptResult, failure: Failure) -> Result<Step> {
-    // Handbacks are attempts too, but no failures: they do not use up the tries.
-    let failures: i64 = txn.value(
-        "SELECT count(*) FROM attempt WHERE message_id = ? AND outcome = ?",
-        params![facts.message_id, AttemptEnd::Failed.code()],
-    )?;
-    Ok(match retry::after_failure(&failure, failures as u32 + 1) {
-        Next::RetryAfter(wait) => {
-            let place = Place::Parked { until: txn.now + wait, reason: WaitReason::RetryBackoff };
-            Step::wait_again(facts, txn.now, place, attempt, Some(failure))
-        }
-        Next::GiveUp => Step::finish(facts, MessageState::Failed, Some(attempt), Some(failure)),
-        Next::Hold => Step::finish(facts, MessageState::Uncertain, Some(attempt), Some(failure)),
-    })
+/// What happened to a message earlier, as rows tell it.
+struct Rows<'a> {
+    txn: &'a Txn,
+    message_id: i64,
+}
+
+impl Past for Rows<'_> {
+    type Error = StoreError;
+
+    fn decision(&self) -> Result<Option<Decision>> {
+        resolve::latest(self.txn, self.message_id)
+    }
+
+    fn failures(&self) -> Result<u32> {
+        self.txn.value(
+            "SELECT count(*) FROM attempt WHERE message_id = ? AND outcome = ?",
+            params![self.message_id, AttemptEnd::Failed.code()],
+        )
+    }
 }
 
 /// Notes a bot's connection. Tells whether its messages may leave now.

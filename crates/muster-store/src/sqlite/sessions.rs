@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::gate::WaitReason;
-use muster_domain::message::MessageState;
+use muster_domain::life;
+use muster_domain::session::{self, Forked, KnownJournal, SaidJournal};
 use muster_domain::{BotId, Epoch, MessageId};
 use rusqlite::params;
 
-use super::code::{AttemptEnd, Code as _};
+use super::code::Code as _;
 use super::facts::{self, Facts};
 use super::fence::Fence;
 use super::micros;
-use super::settle::{self, AttemptResult, Place, Step};
+use super::settle::{self, Step};
 use super::txn::Txn;
 use crate::{AttemptRef, Held, Result, SessionOpen, SessionOpened, SessionRef, StoreError};
 
@@ -24,27 +24,24 @@ const ID_STEP: Duration = Duration::from_millis(1);
 struct Known {
     node_key: i64,
     epoch: i64,
-    journal_id: Option<Vec<u8>>,
-    journal_opening: u64,
-    process_id: Option<Vec<u8>>,
-    report_committed: i64,
+    journal: KnownJournal,
     desired_version: i64,
 }
 
 /// See [`crate::Store::session_open`].
 pub(super) fn open(txn: &mut Txn, tenant_key: i64, open: SessionOpen) -> Result<SessionOpened> {
     let known = known(txn, tenant_key, &open)?;
-    let same_journal = known.journal_id.as_deref() == Some(&open.journal_id[..]);
-    if same_journal && is_forked(&known, &open) {
-        return Err(StoreError::JournalForked(open.node.resource_name()));
-    }
+    let said = SaidJournal {
+        journal_id: open.journal_id,
+        opening: open.journal_opening,
+        process_id: open.process_id,
+        report_head: open.report_head,
+        report_acknowledged: open.report_acknowledged,
+        forgotten_through: open.forgotten.map(|forgotten| forgotten.through),
+    };
+    let terms = session::terms(&known.journal, &said);
+    let terms = terms.map_err(|Forked| StoreError::JournalForked(open.node.resource_name()))?;
     let fence = Fence { node_key: known.node_key, epoch: known.epoch + 1 };
-    let taken = if same_journal { known.report_committed } else { 0 };
-    let restored = open.report_acknowledged as i64 > taken;
-    let forgotten = open.forgotten.filter(|forgotten| forgotten.through as i64 > taken);
-    let report_committed = forgotten.map_or(taken, |forgotten| forgotten.through.min(open.report_head) as i64);
-    // Its reports may still tell what became of attempts that the agent does not hold any more.
-    let settle_after = if open.report_head as i64 > report_committed { open.report_head as i64 } else { 0 };
     txn.execute(
         "UPDATE node SET epoch = ?, online = 1, online_time = ?, agent_version = ?, journal_id = ?, \
          journal_opening = ?, process_id = ?, report_committed = ?, settle_after = ? WHERE node_key = ? AND epoch \
@@ -56,42 +53,36 @@ pub(super) fn open(txn: &mut Txn, tenant_key: i64, open: SessionOpen) -> Result<
             open.journal_id,
             open.journal_opening as i64,
             open.process_id,
-            report_committed,
-            settle_after,
+            terms.report_committed as i64,
+            terms.settle_after.unwrap_or(0) as i64,
             fence.node_key,
             known.epoch
         ],
     )?;
-    let lost = !same_journal && known.journal_id.is_some();
-    let mut uncertain =
-        if lost { settle_lost(txn, fence, "the agent's journal was lost while it held the message")? } else { 0 };
+    let mut uncertain = 0;
+    if terms.is_lost {
+        uncertain += settle_lost(txn, fence, "the agent's journal was lost while it held the message")?;
+    }
     let Adopted { drop, cancel, held } = adopt(txn, fence, &open.held)?;
-    if let Some(forgotten) = forgotten {
+    if let Some(forgotten) = open.forgotten.filter(|_| terms.has_forgotten) {
         uncertain += settle_forgotten(txn, fence, MessageId::floor(txn.now - forgotten.age + ID_STEP))?;
     }
     let mut returned = 0;
-    if settle_after == 0 {
+    if terms.settle_after.is_none() {
         returned = settle_unreceived(txn, fence)?;
     }
     Ok(SessionOpened {
         session: SessionRef { tenant: open.tenant, node: open.node, epoch: Epoch(fence.epoch as u64) },
-        report_committed: report_committed as u64,
+        report_committed: terms.report_committed,
         drop,
         cancel,
         held,
         returned,
         uncertain,
-        restored,
+        restored: terms.is_restored,
         bots_waiting: bots_waiting(txn, fence.node_key)?,
         desired_version: known.desired_version as u64,
     })
-}
-
-/// The journal went on in another process: this one has a copy, or an old state of it.
-fn is_forked(known: &Known, open: &SessionOpen) -> bool {
-    let other_process = known.process_id.as_deref() != Some(&open.process_id[..]);
-    let is_older = open.journal_opening < known.journal_opening || (open.report_head as i64) < known.report_committed;
-    is_older || (open.journal_opening == known.journal_opening && other_process)
 }
 
 fn known(txn: &Txn, tenant_key: i64, open: &SessionOpen) -> Result<Known> {
@@ -103,10 +94,12 @@ fn known(txn: &Txn, tenant_key: i64, open: &SessionOpen) -> Result<Known> {
             Ok(Known {
                 node_key: row.get(0)?,
                 epoch: row.get(1)?,
-                journal_id: row.get(2)?,
-                journal_opening: row.get::<_, i64>(3)? as u64,
-                process_id: row.get(4)?,
-                report_committed: row.get(5)?,
+                journal: KnownJournal {
+                    journal_id: row.get(2)?,
+                    opening: row.get::<_, i64>(3)? as u64,
+                    process_id: row.get(4)?,
+                    report_committed: row.get::<_, i64>(5)? as u64,
+                },
                 desired_version: row.get(6)?,
             })
         },
@@ -126,14 +119,13 @@ fn adopt(txn: &Txn, fence: Fence, held: &[Held]) -> Result<Adopted> {
     let mut adopt = txn.prepare("UPDATE flight SET holder_epoch = ? WHERE message_id = ?")?;
     let (mut drop, mut cancel) = (Vec::new(), Vec::new());
     let mut of_bots: BTreeMap<i64, u32> = BTreeMap::new();
+    let now = micros(txn.now);
     let ids = held.iter().map(|held| held.attempt.message_id.raw());
     for (held, facts) in held.iter().zip(facts::of(txn, ids)?) {
         let attempt = held.attempt;
-        let ours = facts.filter(|facts| {
-            facts.state == MessageState::Dispatched
-                && facts.latest.is_some_and(|latest| latest.node_key == fence.node_key)
-                && facts.attempt_no == i64::from(attempt.attempt_no)
-        });
+        let is_ours =
+            |facts: &Facts| session::is_still_held(&facts.life(now), attempt.attempt_no, facts.is_of(fence.node_key));
+        let ours = facts.filter(is_ours);
         match ours {
             Some(facts) => {
                 adopt.execute(params![fence.epoch, facts.message_id])?;
@@ -153,16 +145,7 @@ fn adopt(txn: &Txn, fence: Fence, held: &[Held]) -> Result<Adopted> {
 /// Attempts of earlier sessions that the agent neither holds nor reported: it never received them, so they wait again.
 /// Returns how many, and opens the node's queues.
 pub(super) fn settle_unreceived(txn: &mut Txn, fence: Fence) -> Result<u64> {
-    let now = txn.now;
-    let steps: Vec<Step> = earlier(txn, fence)?
-        .into_iter()
-        .map(|facts| {
-            let attempt = AttemptResult::untimed(&facts, AttemptEnd::NotReceived);
-            Step::wait_again(facts, now, Place::Ready, attempt, None)
-        })
-        .collect();
-    let count = steps.len() as u64;
-    settle::apply(txn, steps)?;
+    let count = settle_each(txn, earlier(txn, fence)?, life::after_return)?;
     txn.execute(
         "UPDATE node SET settle_after = 0 WHERE node_key = ? AND epoch = ?",
         params![fence.node_key, fence.epoch],
@@ -172,14 +155,18 @@ pub(super) fn settle_unreceived(txn: &mut Txn, fence: Fence) -> Result<u64> {
 
 /// Attempts of earlier sessions of which nobody can tell any more what became of them, and why.
 pub(super) fn settle_lost(txn: &mut Txn, fence: Fence, why: &'static str) -> Result<u64> {
-    let failure = Failure::new(FailureReason::OutcomeUnknown, why);
-    let steps: Vec<Step> = earlier(txn, fence)?
-        .into_iter()
-        .map(|facts| {
-            let attempt = AttemptResult::untimed(&facts, AttemptEnd::Uncertain);
-            Step::finish(facts, MessageState::Uncertain, Some(attempt), Some(failure.clone()))
-        })
-        .collect();
+    let earlier = earlier(txn, fence)?;
+    settle_each(txn, earlier, |facts| life::after_loss(facts, why))
+}
+
+/// Takes the same step with each of these messages. Returns how many there are.
+fn settle_each(txn: &mut Txn, messages: Vec<Facts>, step: impl Fn(&life::Facts) -> life::Step) -> Result<u64> {
+    let now = micros(txn.now);
+    let steps = messages.into_iter().map(|facts| {
+        let step = step(&facts.life(now));
+        Step::new(facts, step)
+    });
+    let steps: Vec<Step> = steps.collect();
     let count = steps.len() as u64;
     settle::apply(txn, steps)?;
     Ok(count)
@@ -195,16 +182,8 @@ fn settle_forgotten(txn: &mut Txn, fence: Fence, until: MessageId) -> Result<u64
     let now = micros(txn.now);
     let params = params![fence.node_key, fence.epoch, until.raw(), WaitReason::NotBefore.code(), now];
     let why = "the server was restored from a backup, and the agent does not remember whether it sent the message";
-    let failure = Failure::new(FailureReason::OutcomeUnknown, why);
-    let step = |facts: Facts| {
-        let under_way = facts.state == MessageState::Dispatched;
-        let attempt = under_way.then(|| AttemptResult::untimed(&facts, AttemptEnd::Uncertain));
-        Step::finish(facts, MessageState::Uncertain, attempt, Some(failure.clone()))
-    };
-    let steps: Vec<Step> = facts::of_those(txn, condition, params)?.into_iter().map(step).collect();
-    let count = steps.len() as u64;
-    settle::apply(txn, steps)?;
-    Ok(count)
+    let affected = facts::of_those(txn, condition, params)?;
+    settle_each(txn, affected, |facts| life::after_loss(facts, why))
 }
 
 /// Dispatched attempts of the node's earlier sessions.

@@ -1,15 +1,14 @@
-//! Steps in the life of messages: the one place where a message leaves a state for another one, other than the first state
-//! and the claim.
+//! Writing the steps in the life of messages: the one place where a message leaves a state for another one, other than the
+//! first state and the claim. Which step follows from what is told by [`muster_domain::life`].
 
 use std::collections::BTreeSet;
 
-use muster_domain::Timestamp;
-use muster_domain::failure::{Failure, FailureReason};
-use muster_domain::gate::WaitReason;
+use muster_domain::failure::Failure;
+use muster_domain::life::{self, AttemptEnd, Place};
 use muster_domain::message::MessageState;
 use rusqlite::params;
 
-use super::code::{AttemptEnd, Code as _};
+use super::code::Code as _;
 use super::facts::Facts;
 use super::queues::{self, Ready};
 use super::txn::Txn;
@@ -26,18 +25,7 @@ pub(super) struct Step {
     /// What the latest attempt came to, if the step ends one.
     pub(super) attempt: Option<AttemptResult>,
     /// Why the message is in the new state, if a failure brought it there.
-    pub(super) failure: Option<(FailureReason, String)>,
-}
-
-/// Where a waiting message waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// It does not wait.
-    Nowhere,
-    /// In its bot's queue.
-    Ready,
-    /// For a time.
-    Parked { until: Timestamp, reason: WaitReason },
+    pub(super) failure: Option<Failure>,
 }
 
 /// What an attempt came to.
@@ -51,41 +39,36 @@ pub(super) struct AttemptResult {
     pub(super) gateway_us: Option<i64>,
 }
 
-impl AttemptResult {
-    /// What the latest attempt of a message came to, where nobody measured it.
-    pub(super) fn untimed(facts: &Facts, end: AttemptEnd) -> Self {
-        AttemptResult { attempt_no: facts.attempt_no, end, network_id: None, queued_us: None, gateway_us: None }
+/// What an agent measured and learned of an attempt.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) attempt_no: i64,
+    pub(super) network_id: Option<String>,
+    pub(super) queued_us: i64,
+    pub(super) gateway_us: i64,
+}
+
+impl Told {
+    pub(super) fn came_to(self, end: AttemptEnd) -> AttemptResult {
+        let Told { attempt_no, network_id, queued_us, gateway_us } = self;
+        AttemptResult { attempt_no, end, network_id, queued_us: Some(queued_us), gateway_us: Some(gateway_us) }
     }
 }
 
 impl Step {
-    /// A message that never leaves, or whose fate is settled.
-    pub(super) fn finish(
-        facts: Facts,
-        to: MessageState,
-        attempt: Option<AttemptResult>,
-        failure: Option<Failure>,
-    ) -> Self {
-        let failure = failure.map(|failure| (failure.reason, failure.detail));
-        Step { facts, to, place: Place::Nowhere, attempt, failure }
+    /// A step that ends the latest attempt, if any, and of which nobody told more.
+    pub(super) fn new(facts: Facts, step: life::Step) -> Self {
+        let life::Step { to, place, end, failure } = step;
+        let attempt_no = facts.attempt_no;
+        let attempt =
+            end.map(|end| AttemptResult { attempt_no, end, network_id: None, queued_us: None, gateway_us: None });
+        Step { facts, to, place, attempt, failure }
     }
 
-    /// A message whose attempt was not sent and that may leave again: unless the client took it back or its validity ended.
-    pub(super) fn wait_again(
-        facts: Facts,
-        now: Timestamp,
-        place: Place,
-        attempt: AttemptResult,
-        failure: Option<Failure>,
-    ) -> Self {
-        if facts.cancel_requested {
-            return Step::finish(facts, MessageState::Cancelled, Some(attempt), failure);
-        }
-        if facts.expire_time <= micros(now) {
-            return Step::finish(facts, MessageState::Expired, Some(attempt), failure);
-        }
-        let failure = failure.map(|failure| (failure.reason, failure.detail));
-        Step { facts, to: MessageState::Waiting, place, attempt: Some(attempt), failure }
+    /// A step that follows from what an agent told of an attempt.
+    pub(super) fn told(facts: Facts, step: life::Step, told: Told) -> Self {
+        let life::Step { to, place, end, failure } = step;
+        Step { facts, to, place, attempt: end.map(|end| told.came_to(end)), failure }
     }
 
     /// Whether the new state tells what the attempt came to. Where it does not, the attempt is kept apart for the trace.
@@ -103,8 +86,8 @@ impl Step {
     pub(super) fn end(&self) -> End<'_> {
         let attempt = self.attempt.as_ref();
         End {
-            reason: self.failure.as_ref().map(|(reason, _)| reason.code()),
-            detail: self.failure.as_ref().map(|(_, detail)| detail.as_str()),
+            reason: self.failure.as_ref().map(|failure| failure.reason.code()),
+            detail: self.failure.as_ref().map(|failure| failure.detail.as_str()),
             network_id: attempt.and_then(|attempt| attempt.network_id.as_deref()),
             queued_us: attempt.and_then(|attempt| attempt.queued_us),
             gateway_us: attempt.and_then(|attempt| attempt.gateway_us),
@@ -195,8 +178,8 @@ fn enter(txn: &Txn, steps: &[Step]) -> Result<()> {
     )?;
     let now = micros(txn.now);
     for step in steps {
-        if let Place::Parked { until, reason } = step.place {
-            queues::park(txn, &step.facts, until, reason)?;
+        if let Place::Parked { wait, reason } = step.place {
+            queues::park(txn, &step.facts, txn.now + wait, reason)?;
         }
         if Hold::of(step.to) != Hold::Settled {
             continue;

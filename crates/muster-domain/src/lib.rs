@@ -5,6 +5,7 @@
 //! whether a message may leave, [`message`], what a client asked to send, and [`life`], the steps that it takes.
 
 pub mod address;
+pub mod aging;
 pub mod bot;
 pub mod content;
 pub mod failure;

@@ -59,6 +59,10 @@ pub const PAST_TOLERANCE: Duration = Duration::from_secs(300);
 /// Attempts of one message before it fails. With the back-off of [`crate::retry`] this covers about 40 minutes.
 pub const ATTEMPTS_MAX: u32 = 10;
 
+/// How long a message waits until it counts as the next higher priority; see [`crate::aging`]. Much longer than a bot needs for
+/// the bursts of a conversation, and short enough that a reminder leaves within the hour.
+pub const PRIORITY_STEP: Duration = Duration::from_secs(15 * 60);
+
 /// Rows in one page of a list call, if the caller names no size.
 pub const PAGE_SIZE_DEFAULT: u32 = 50;
 

@@ -123,8 +123,8 @@ pub trait Store: Send + Sync + 'static {
     /// The attempts of a message, in order.
     async fn message_attempts(&self, tenant: &TenantId, id: MessageId) -> Result<Vec<AttemptRecord>>;
 
-    /// How many messages of the bot are before this one in its queues.
-    async fn message_queue_ahead(&self, tenant: &TenantId, id: MessageId) -> Result<u64>;
+    /// How many waiting messages of the bot leave before this one, at the most. `priority_step` as in [`Claim`].
+    async fn message_queue_ahead(&self, tenant: &TenantId, id: MessageId, priority_step: Duration) -> Result<u64>;
 
     /// Takes a message back, or asks for it.
     async fn message_cancel(&self, tenant: &TenantId, id: MessageId) -> Result<CancelResult>;

@@ -142,6 +142,9 @@ pub struct Claim {
     pub attempts_max: u32,
     /// Bytes of attempts at the most. The first attempt is claimed even if it alone is larger.
     pub bytes_max: u64,
+    /// How long a message waits until it counts as the next higher priority; see [`muster_domain::aging`]. With zero, the queues
+    /// of a bot take turns.
+    pub priority_step: Duration,
 }
 
 /// What was claimed.

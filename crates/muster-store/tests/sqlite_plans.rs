@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use muster_domain::Timestamp;
 use muster_domain::bot::BotSpec;
-use muster_domain::message::{Idempotency, MessageState, NewMessage, ReceiptKind};
+use muster_domain::limits::PRIORITY_STEP;
+use muster_domain::message::{Idempotency, MessageState, NewMessage, Priority, ReceiptKind};
 use muster_domain::resolution::Resolution;
-use muster_store::conformance::fixture::{Fixture, bot, bot_spec, outcome, receipt, refused, sent, text, unknown};
+use muster_store::conformance::fixture::{
+    Fixture, bot, bot_spec, claim_all, outcome, receipt, refused, sent, text, unknown,
+};
 use muster_store::sqlite::SqliteStore;
-use muster_store::{Expect, FleetWrite, MessageFilter, SessionOpen};
+use muster_store::{Claim, Expect, FleetWrite, MessageFilter, SessionOpen};
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
@@ -102,13 +105,19 @@ async fn exercise(fixture: &Fixture) {
     let again = fixture.claim_when_due(&session, 1).await[0];
     fixture.tell(&session, vec![outcome(again, refused(Duration::from_secs(60)))]).await;
     fixture.accept(vec![text("a", "+5511900000001", "behind")]).await;
+    // A window that is full, and what has waited for long behind it.
+    let narrow = Claim { bots: vec![(bot("a"), 1)], priority_step: Duration::ZERO, ..claim_all() };
+    fixture
+        .accept(vec![NewMessage { priority: Priority::Conversation, ..text("a", "+5511900000005", "urgent") }])
+        .await;
+    fixture.store.dispatch_claim(&session, narrow).await.unwrap();
     fixture.claim(&session).await;
     fixture.tell(&session, vec![receipt("X", ReceiptKind::Read), receipt("Y", ReceiptKind::Read)]).await;
     let under_way = fixture.accept(vec![text("b", "+5511900000004", "hello")]).await[0];
     assert_eq!(fixture.claim_ids(&session).await, [under_way]);
     fixture.store.message_cancel(&fixture.tenant, under_way).await.unwrap();
     let waiting = fixture.accept(vec![text("a", "+5511900000001", "hello")]).await[0];
-    fixture.store.message_queue_ahead(&fixture.tenant, waiting).await.unwrap();
+    fixture.store.message_queue_ahead(&fixture.tenant, waiting, PRIORITY_STEP).await.unwrap();
     fixture.store.message_cancel(&fixture.tenant, waiting).await.unwrap();
     fixture.wake_due(100).await;
     let filters = [

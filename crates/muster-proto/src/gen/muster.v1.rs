@@ -596,7 +596,9 @@ impl MessageState {
         }
     }
 }
-/// Which of a bot's queues a message waits in. Within one, messages leave in the order of acceptance.
+/// Which of a bot's queues a message waits in. Within one, messages leave in the order of acceptance. The most urgent queue goes
+/// first; a message that could leave for 15 minutes counts as the next higher priority, for 30 minutes as the one above that, and
+/// queues whose first messages count the same take turns. So none of them starves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Priority {

@@ -1,7 +1,9 @@
 //! Why a message waits: the gate's answer, in words for people.
 
+use muster_domain::aging;
 use muster_domain::bot::Bot;
 use muster_domain::gate::{self, BotFacts, Decision, MessageFacts, RefuseReason, WaitReason};
+use muster_domain::limits::PRIORITY_STEP;
 use muster_domain::message::{Message, MessageState, Parked};
 use muster_domain::node::Node;
 use muster_domain::{TenantId, Timestamp};
@@ -36,8 +38,8 @@ pub(crate) async fn explain(app: &App, tenant: &TenantId, message: &Message) -> 
     if let Some(waiting) = of_gate(message, &bot, &node, Timestamp::now()) {
         return Ok(Some(waiting));
     }
-    let ahead = app.store.message_queue_ahead(tenant, message.id).await?;
-    Ok(Some(queued(message, &bot, ahead)))
+    let ahead = app.store.message_queue_ahead(tenant, message.id, PRIORITY_STEP).await?;
+    Ok(Some(queued(message, &bot, ahead, Timestamp::now())))
 }
 
 /// A message that waits for a time of its own.
@@ -131,13 +133,20 @@ fn of_wait(reason: WaitReason, bot: &Bot, node: &Node) -> (String, Option<Timest
     }
 }
 
-fn queued(message: &Message, bot: &Bot, ahead: u64) -> Waiting {
+fn queued(message: &Message, bot: &Bot, ahead: u64, now: Timestamp) -> Waiting {
     let name = bot.spec.id.resource_name();
     let explanation = match ahead {
         0 => format!("It is the next one of {name}, and leaves as soon as the agent takes more."),
         1 => format!("One message of {name} leaves before it."),
-        ahead => format!("{ahead} messages of {name} leave before it."),
+        ahead => format!("{ahead} messages of {name} leave before it at the most."),
     };
-    let since = Some(message.id.accept_time());
+    let since = aging::since(message.id, message.not_before);
+    let counts_as = aging::counts_as(message.priority, since, PRIORITY_STEP, now);
+    let explanation = if counts_as == message.priority {
+        explanation
+    } else {
+        format!("{explanation} It has waited for so long that it counts as {}.", counts_as.as_str())
+    };
+    let since = Some(since);
     Waiting { reason: WaitReason::Queued, explanation, since, until: None }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use muster_domain::Timestamp;
+use muster_domain::limits::PRIORITY_STEP;
 use muster_domain::message::Outcome;
 use muster_proto::agent_v1 as wire;
 use muster_proto::agent_v1::agent_frame::Body as AgentBody;
@@ -377,7 +378,8 @@ impl Actor {
             return None;
         }
         let attempts_max = u32::try_from(attempts.min(CLAIM_ATTEMPTS_MAX)).unwrap_or(u32::MAX);
-        Some(Claim { bots, attempts_max, bytes_max: bytes.min(CLAIM_BYTES_MAX) })
+        let bytes_max = bytes.min(CLAIM_BYTES_MAX);
+        Some(Claim { bots, attempts_max, bytes_max, priority_step: PRIORITY_STEP })
     }
 
     fn dispatch(&mut self, claimed: Claimed) {

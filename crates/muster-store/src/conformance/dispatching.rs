@@ -6,6 +6,7 @@ use muster_domain::bot::{Connection, Hold, Stage};
 use muster_domain::content::Content;
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::gate::WaitReason;
+use muster_domain::limits::PRIORITY_STEP;
 use muster_domain::message::{HandbackReason, NewMessage, Outcome, Priority, ReceiptKind};
 use muster_domain::{MessageId, Timestamp};
 
@@ -91,7 +92,7 @@ pub async fn priority_goes_before_acceptance(fixture: Fixture) {
     let kinds = [Priority::Automation, Priority::Campaign, Priority::Conversation, Priority::Campaign];
     let messages = kinds.map(|priority| with_priority(text("a", "+5511900000001", "hello"), priority)).to_vec();
     let accepted = fixture.accept(messages).await;
-    let ahead = fixture.store.message_queue_ahead(&fixture.tenant, accepted[0]).await.unwrap();
+    let ahead = fixture.store.message_queue_ahead(&fixture.tenant, accepted[0], PRIORITY_STEP).await.unwrap();
     assert_eq!(ahead, 3);
     let claimed = fixture.claim(&session).await;
     assert_eq!(ids(&claimed), [accepted[2], accepted[1], accepted[3], accepted[0]]);
@@ -102,6 +103,38 @@ pub async fn priority_goes_before_acceptance(fixture: Fixture) {
     // One chain per bot, recipient and priority.
     let chains: Vec<_> = claimed.attempts.iter().map(|claimed| claimed.chain).collect();
     assert!(chains[1] == chains[2] && chains[0] != chains[1] && chains[3] != chains[1]);
+}
+
+/// What has waited for long takes turns with the more urgent, claim by claim, and each queue keeps its order.
+pub async fn what_waited_for_long_takes_turns(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let accept = async |priority, count| {
+        let message = with_priority(text("a", "+5511900000001", "hello"), priority);
+        fixture.accept(vec![message; count]).await
+    };
+    let automation = accept(Priority::Automation, 3).await;
+    let campaign = accept(Priority::Campaign, 3).await;
+    let conversation = accept(Priority::Conversation, 3).await;
+    let ahead = async |id, step| fixture.store.message_queue_ahead(&fixture.tenant, id, step).await.unwrap();
+    assert_eq!(ahead(automation[1], PRIORITY_STEP).await, 7);
+    assert_eq!(ahead(automation[1], Duration::ZERO).await, 5);
+    assert_eq!(ahead(conversation[0], PRIORITY_STEP).await, 0);
+    assert_eq!(ahead(conversation[0], Duration::ZERO).await, 2);
+    let mut order = Vec::new();
+    // Nothing has waited for a step yet, then everything has. The windows are smaller than what waits, as in a busy lane.
+    for (step, window) in
+        [(PRIORITY_STEP, 1), (Duration::ZERO, 1), (Duration::ZERO, 1), (Duration::ZERO, 4), (Duration::ZERO, 9)]
+    {
+        let claim = Claim { bots: vec![(bot("a"), window)], priority_step: step, ..claim_all() };
+        order.extend(ids(&fixture.store.dispatch_claim(&session, claim).await.unwrap()));
+    }
+    let expected = [
+        &conversation[..1],
+        &[conversation[1], campaign[0]],
+        &[automation[0], conversation[2], campaign[1], automation[1]],
+        &[campaign[2], automation[2]],
+    ];
+    assert_eq!(order, expected.concat());
 }
 
 /// Each bot gives as much as its lane takes, and the claim says who may have more.

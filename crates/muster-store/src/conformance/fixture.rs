@@ -8,7 +8,7 @@ use muster_domain::bot::{BotSpec, Connection};
 use muster_domain::content::{Content, Courtesy};
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::gateway::{GatewayKind, GatewaySpec};
-use muster_domain::limits::SILENCE_MAX;
+use muster_domain::limits::{PRIORITY_STEP, SILENCE_MAX};
 use muster_domain::message::{Message, NewMessage, Outcome, Priority, ReceiptKind};
 use muster_domain::node::NodeSpec;
 use muster_domain::{Address, BotId, GatewayId, MessageId, NodeId, TenantId, Timestamp};
@@ -229,7 +229,8 @@ pub fn batch(first_offset: u64, bodies: Vec<ReportBody>) -> ReportBatch {
 
 /// A claim without limits that matter, for the bots `a` and `b`.
 pub fn claim_all() -> Claim {
-    Claim { bots: vec![(bot("a"), 100), (bot("b"), 100)], attempts_max: 1_000, bytes_max: 1 << 20 }
+    let bots = vec![(bot("a"), 100), (bot("b"), 100)];
+    Claim { bots, attempts_max: 1_000, bytes_max: 1 << 20, priority_step: PRIORITY_STEP }
 }
 
 /// How long a case waits for something that becomes due within moments.

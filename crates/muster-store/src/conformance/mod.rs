@@ -35,7 +35,7 @@ macro_rules! conformance_tests {
                 commits_wake_watchers;
             dispatching:
                 a_message_goes_its_whole_way, what_is_due_again_is_not_overtaken,
-                nothing_overtakes_an_attempt_that_may_return, priority_goes_before_acceptance, a_claim_keeps_to_each_window,
+                nothing_overtakes_an_attempt_that_may_return, priority_goes_before_acceptance, what_waited_for_long_takes_turns, a_claim_keeps_to_each_window,
                 a_claim_keeps_to_its_attempts, a_claim_keeps_to_its_bytes, bots_that_cannot_send_are_left_alone,
                 a_claim_leaves_out_bots_of_others, a_claim_refuses_what_expired, a_refused_message_blocks_its_chain_only,
                 a_chain_goes_on_when_its_first_message_ends, an_uncertain_message_blocks_nobody, a_chain_that_was_given_back_keeps_its_order;

@@ -8,7 +8,9 @@ use muster_domain::gate::WaitReason;
 use muster_domain::message::{HandbackReason, Message, MessageState, Outcome, Priority, ReceiptKind};
 use muster_domain::{MessageId, Timestamp};
 
-use super::fixture::{Fixture, PATIENCE, bot, connected, connection, outcome, receipt, refused, sent, text, unknown};
+use super::fixture::{
+    Fixture, PATIENCE, bot, claim_all, connected, connection, outcome, receipt, refused, sent, text, unknown,
+};
 use crate::{AttemptRef, Claim, Held, MessageFilter, SessionOpen, SessionRef};
 
 /// Steps of one walk.
@@ -134,7 +136,8 @@ impl Walk {
 
     async fn claim(&mut self, limited: bool) {
         let window = if limited { self.dice.below(4) as u32 } else { 100 };
-        let claim = Claim { bots: vec![(bot("a"), window), (bot("b"), window)], attempts_max: 100, bytes_max: 1 << 20 };
+        let bots = vec![(bot("a"), window), (bot("b"), window)];
+        let claim = Claim { bots, attempts_max: 100, priority_step: MOMENT, ..claim_all() };
         let claimed = self.fixture.store.dispatch_claim(&self.session, claim).await.unwrap().attempts;
         let all = self.messages().await;
         for attempt in &claimed {

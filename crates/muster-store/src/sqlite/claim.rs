@@ -5,16 +5,17 @@ use std::time::Duration;
 use muster_domain::bot::{Connection, Hold, Stage};
 use muster_domain::gate::{self, BotFacts, Decision, MessageFacts, WaitReason};
 use muster_domain::life;
-use muster_domain::message::MessageState;
+use muster_domain::message::{MessageState, Priority};
 use muster_domain::resolution::Resolution;
 use muster_domain::{Address, BotId, MessageId, Timestamp};
-use rusqlite::params;
+use rusqlite::{Row, params};
 
 use super::code::Code as _;
 use super::facts::Facts;
 use super::fence::{self, Fence};
 use super::queues;
 use super::settle::{self, Step};
+use super::turns::{self, InTurn};
 use super::txn::Txn;
 use super::{away, body, bots, micros, time, time_opt};
 use crate::{AttemptRef, Claim, Claimed, ClaimedAttempt, Result, StoreError, credit_bytes};
@@ -43,6 +44,8 @@ pub(super) struct Candidate {
     resend_after: u32,
     /// When an earlier message of its chain is looked at again, if one has to go first.
     pub(super) chain_until: Option<i64>,
+    /// The time that its client named.
+    pub(super) not_before: Option<i64>,
 }
 
 /// See [`crate::Store::dispatch_claim`].
@@ -56,7 +59,8 @@ pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) 
     let (mut left, mut bytes_left) = (claim.attempts_max, claim.bytes_max);
     let mut admitted = Vec::new();
     let (mut refused, mut parked) = (Vec::new(), Vec::new());
-    for bot in bots(txn, tenant_key, fence, claim)? {
+    let step = claim.priority_step;
+    for bot in bots(txn, tenant_key, fence, claim.bots)? {
         let facts =
             BotFacts { stage: bot.stage, hold: bot.hold.as_ref(), connection: bot.connection, node_online: true };
         // A bot that waits is not looked into. One that is out of service for good is: what came back to it, or was accepted
@@ -69,10 +73,11 @@ pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) 
             claimed.more.push(bot.id);
             continue;
         }
-        let mut candidates = candidates(txn, tenant_key, bot.bot_key, wanted)?;
+        let InTurn { mut candidates, taking_turns } = turns::candidates(txn, tenant_key, bot.bot_key, wanted, step)?;
         if bot.away {
             away::block(txn, fence, bot.bot_key, &mut candidates)?;
         }
+        let mut latest = None;
         let mut full = candidates.len() as u32 == wanted;
         for candidate in candidates {
             let bytes = credit_bytes(&candidate.body.content, &candidate.recipient);
@@ -83,6 +88,7 @@ pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) 
             match decide(&facts, &candidate, txn) {
                 Decision::Admit => {
                     left -= 1;
+                    latest = Some(candidate.facts.priority);
                     bytes_left = bytes_left.saturating_sub(bytes);
                     admitted.push((bot.id.clone(), candidate));
                 }
@@ -93,6 +99,11 @@ pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) 
                 }
                 Decision::Refuse { reason } => refused.push(Step::new(candidate.facts, life::after_refusal(reason))),
             }
+        }
+        if taking_turns && let Some(latest) = latest {
+            txn.turns.note(bot.bot_key, Some(Priority::decode(latest)?));
+        } else if !taking_turns {
+            txn.turns.note(bot.bot_key, None);
         }
         if full {
             claimed.more.push(bot.id);
@@ -119,10 +130,10 @@ fn decide(bot: &BotFacts<'_>, candidate: &Candidate, txn: &Txn) -> Decision {
 }
 
 /// The bots of the claim that are on the session's node, in the claim's order.
-fn bots(txn: &Txn, tenant_key: i64, fence: Fence, claim: Claim) -> Result<Vec<ClaimBot>> {
-    let entries = txn.directory.bots(tenant_key, claim.bots.iter().map(|(id, _)| id));
+fn bots(txn: &Txn, tenant_key: i64, fence: Fence, wanted: Vec<(BotId, u32)>) -> Result<Vec<ClaimBot>> {
+    let entries = txn.directory.bots(tenant_key, wanted.iter().map(|(id, _)| id));
     let mut found = Vec::with_capacity(entries.len());
-    for (entry, (id, window)) in entries.into_iter().zip(claim.bots) {
+    for (entry, (id, window)) in entries.into_iter().zip(wanted) {
         let Some(entry) = entry.filter(|entry| entry.node_key == fence.node_key) else { continue };
         let bot = txn.first(
             "SELECT stage, connection, away, hold_reason, hold_author, hold_since, hold_until FROM bot \
@@ -145,39 +156,64 @@ fn bots(txn: &Txn, tenant_key: i64, fence: Fence, claim: Claim) -> Result<Vec<Cl
     Ok(found)
 }
 
-/// The first messages of a bot's queues. Decisions of operators are looked for only where there was an attempt before.
-fn candidates(txn: &Txn, tenant_key: i64, bot_key: i64, limit: u32) -> Result<Vec<Candidate>> {
-    txn.all(
-        "SELECT m.message_id, m.priority, m.chain, m.expire_time, head.attempt_no, m.recipient, m.body, (SELECT \
-         max(p.wake_time) FROM parked p WHERE p.chain = m.chain AND p.blocks = 1 AND p.message_id < m.message_id), \
-         iif(head.attempt_no > 0, (SELECT max(d.attempt_no) FROM resolution d WHERE d.message_id = m.message_id AND \
-         d.resolution = ?3), NULL) \
-         FROM (SELECT message_id, priority, attempt_no FROM ready WHERE bot_key = ?1 ORDER BY priority, message_id \
-         LIMIT ?2) head CROSS JOIN message m ON m.message_id = head.message_id ORDER BY head.priority, \
-         head.message_id",
-        params![bot_key, limit, Resolution::Resend.code()],
-        |row| {
-            let facts = Facts {
-                message_id: row.get(0)?,
-                tenant_key,
-                bot_key,
-                priority: row.get(1)?,
-                chain: row.get(2)?,
-                expire_time: row.get(3)?,
-                state: MessageState::Waiting,
-                attempt_no: row.get(4)?,
-                cancel_requested: false,
-                latest: None,
-            };
-            Ok(Candidate {
-                facts,
-                recipient: Address::from_stored(row.get_ref(5)?.as_str().unwrap_or_default()),
-                body: body::decode(row.get_ref(6)?.as_blob().unwrap_or_default())?,
-                chain_until: row.get(7)?,
-                resend_after: row.get::<_, Option<u32>>(8)?.unwrap_or_default(),
-            })
-        },
-    )
+/// The statement that reads candidates, around the part that finds them in `ready`. Decisions of operators are looked for only
+/// where there was an attempt before.
+macro_rules! candidates_where {
+    ($which:literal) => {
+        concat!(
+            "SELECT m.message_id, m.priority, m.chain, m.expire_time, head.attempt_no, m.recipient, m.body, (SELECT \
+             max(p.wake_time) FROM parked p WHERE p.chain = m.chain AND p.blocks = 1 AND p.message_id < m.message_id), \
+             iif(head.attempt_no > 0, (SELECT max(d.attempt_no) FROM resolution d WHERE d.message_id = m.message_id AND \
+             d.resolution = ?3), NULL), m.not_before \
+             FROM (SELECT message_id, priority, attempt_no FROM ready WHERE bot_key = ?1 AND ",
+            $which,
+            " ORDER BY priority, message_id LIMIT ?2) head CROSS JOIN message m ON m.message_id = head.message_id \
+             ORDER BY head.priority, head.message_id"
+        )
+    };
+}
+
+/// The first messages of a bot, the most urgent first.
+pub(super) fn most_urgent(txn: &Txn, tenant_key: i64, bot_key: i64, limit: u32) -> Result<Vec<Candidate>> {
+    let sql = candidates_where!("true");
+    txn.all(sql, params![bot_key, limit, Resolution::Resend.code()], |row| candidate(tenant_key, bot_key, row))
+}
+
+/// The first messages of one of a bot's queues, as far as they were accepted before an id was issued.
+pub(super) fn accepted_before(
+    txn: &Txn,
+    tenant_key: i64,
+    bot_key: i64,
+    priority: Priority,
+    before: MessageId,
+    limit: u32,
+) -> Result<Vec<Candidate>> {
+    let sql = candidates_where!("priority = ?4 AND message_id < ?5");
+    let params = params![bot_key, limit, Resolution::Resend.code(), priority.code(), before.raw()];
+    txn.all(sql, params, |row| candidate(tenant_key, bot_key, row))
+}
+
+fn candidate(tenant_key: i64, bot_key: i64, row: &Row<'_>) -> Result<Candidate> {
+    let facts = Facts {
+        message_id: row.get(0)?,
+        tenant_key,
+        bot_key,
+        priority: row.get(1)?,
+        chain: row.get(2)?,
+        expire_time: row.get(3)?,
+        state: MessageState::Waiting,
+        attempt_no: row.get(4)?,
+        cancel_requested: false,
+        latest: None,
+    };
+    Ok(Candidate {
+        facts,
+        recipient: Address::from_stored(row.get_ref(5)?.as_str().unwrap_or_default()),
+        body: body::decode(row.get_ref(6)?.as_blob().unwrap_or_default())?,
+        chain_until: row.get(7)?,
+        resend_after: row.get::<_, Option<u32>>(8)?.unwrap_or_default(),
+        not_before: row.get(9)?,
+    })
 }
 
 /// Moves messages that an earlier one blocks out of the queue until that one's time.
@@ -207,7 +243,7 @@ fn commit(txn: &mut Txn, fence: Fence, admitted: &[(BotId, Candidate)]) -> Resul
 }
 
 fn attempt(txn: &Txn, bot: BotId, candidate: Candidate) -> Result<ClaimedAttempt> {
-    let Candidate { facts, recipient, body, resend_after, chain_until: _ } = candidate;
+    let Candidate { facts, recipient, body, resend_after, .. } = candidate;
     let message_id = MessageId::from_raw(facts.message_id)
         .ok_or_else(|| StoreError::Corrupt(format!("{} is no message id", facts.message_id)))?;
     let start_within = Duration::from_micros((facts.expire_time - micros(txn.now)).max(0).unsigned_abs());

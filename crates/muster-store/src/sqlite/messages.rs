@@ -166,19 +166,6 @@ pub(super) async fn list(
     rows.iter().map(message).collect()
 }
 
-pub(super) async fn queue_ahead(readers: &SqlitePool, tenant_key: i64, id: MessageId) -> Result<u64> {
-    let ahead: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM message m JOIN ready r ON r.bot_key = m.bot_key \
-         AND (r.priority, r.message_id) < (m.priority, m.message_id) WHERE m.message_id = ? AND m.tenant_key = ?",
-    )
-    .bind(id.raw())
-    .bind(tenant_key)
-    .fetch_one(readers)
-    .await
-    .map_err(failed)?;
-    Ok(ahead as u64)
-}
-
 /// See [`crate::Store::message_cancel`].
 pub(super) fn cancel(txn: &mut Txn, tenant_key: i64, id: MessageId) -> Result<CancelResult> {
     let found = facts::of_one(txn, id.raw())?.filter(|facts| facts.tenant_key == tenant_key);

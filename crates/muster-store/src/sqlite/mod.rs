@@ -31,6 +31,7 @@ mod retention;
 mod sessions;
 mod settle;
 mod store;
+mod turns;
 mod txn;
 mod wake;
 mod writer;

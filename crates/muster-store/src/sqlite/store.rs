@@ -12,14 +12,14 @@ use muster_domain::inbound::{Inbound, InboundId};
 use muster_domain::message::{Idempotency, Message, NewMessage};
 use muster_domain::node::Node;
 use muster_domain::resolution::{Resolution, ResolutionRecord};
-use muster_domain::{BotId, GatewayId, MessageId, NodeId, TenantId};
+use muster_domain::{BotId, GatewayId, MessageId, NodeId, TenantId, Timestamp};
 use tokio::sync::watch;
 
 use super::fence::{self, Fence};
 use super::txn::Txn;
 use super::{
     SqliteStore, attempts, bots, change_log, claim, desired, fleet, inbound, media, messages, nodes, reports, resolve,
-    retention, sessions, wake,
+    retention, sessions, turns, wake,
 };
 use crate::{
     AcceptResult, ApplyError, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes, Claim, Claimed, DesiredState,
@@ -158,8 +158,8 @@ impl Store for SqliteStore {
         attempts::list(&self.readers, self.tenant(tenant)?, id).await
     }
 
-    async fn message_queue_ahead(&self, tenant: &TenantId, id: MessageId) -> Result<u64> {
-        messages::queue_ahead(&self.readers, self.tenant(tenant)?, id).await
+    async fn message_queue_ahead(&self, tenant: &TenantId, id: MessageId, priority_step: Duration) -> Result<u64> {
+        turns::ahead(&self.readers, self.tenant(tenant)?, id, priority_step, Timestamp::now()).await
     }
 
     async fn message_cancel(&self, tenant: &TenantId, id: MessageId) -> Result<CancelResult> {

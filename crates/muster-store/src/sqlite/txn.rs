@@ -11,6 +11,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, Row,
 use super::change_log::{self, Change};
 use super::code::Code as _;
 use super::directory::{Directory, Edit};
+use super::turns::Turns;
 use crate::Result;
 
 /// The part of the ids that tells replicas apart. A file has one server.
@@ -25,6 +26,8 @@ pub(super) struct Txn {
     pub(super) directory: Arc<Directory>,
     /// Something that was parked has become due by what the call did. Each call begins with `false`.
     pub(super) something_due: bool,
+    /// Whose turn it is at bots whose queues take turns.
+    pub(super) turns: Turns,
     last_id: Option<MessageId>,
     counts: Vec<(i64, MessageState, i64)>,
     changes: Vec<Change>,
@@ -51,6 +54,7 @@ impl Txn {
             now: Timestamp::now(),
             directory,
             something_due: false,
+            turns: Turns::default(),
             last_id: message.max(inbound).and_then(MessageId::from_raw),
             counts: Vec::new(),
             changes: Vec::new(),

@@ -16,6 +16,8 @@ pub enum WaitReason {
     BotStage,
     /// The bot's login at its gateway is not up.
     BotNotConnected,
+    /// The bot's node is cordoned: it takes no new work.
+    NodeCordoned,
     /// The agent of the bot's node has no session.
     NodeOffline,
     /// The client named an earliest time.
@@ -30,10 +32,11 @@ pub enum WaitReason {
 
 impl WaitReason {
     /// All reasons, in the order of declaration.
-    pub const ALL: [WaitReason; 8] = [
+    pub const ALL: [WaitReason; 9] = [
         WaitReason::BotHeld,
         WaitReason::BotStage,
         WaitReason::BotNotConnected,
+        WaitReason::NodeCordoned,
         WaitReason::NodeOffline,
         WaitReason::NotBefore,
         WaitReason::RetryBackoff,
@@ -47,6 +50,7 @@ impl WaitReason {
             WaitReason::BotHeld => "BOT_HELD",
             WaitReason::BotStage => "BOT_STAGE",
             WaitReason::BotNotConnected => "BOT_NOT_CONNECTED",
+            WaitReason::NodeCordoned => "NODE_CORDONED",
             WaitReason::NodeOffline => "NODE_OFFLINE",
             WaitReason::NotBefore => "NOT_BEFORE",
             WaitReason::RetryBackoff => "RETRY_BACKOFF",
@@ -101,6 +105,8 @@ pub struct BotFacts<'a> {
     pub hold: Option<&'a Hold>,
     /// Its login.
     pub connection: Connection,
+    /// Whether its node takes no new work.
+    pub node_cordoned: bool,
     /// Whether the agent of its node has a session.
     pub node_online: bool,
 }
@@ -136,6 +142,9 @@ pub fn decide_bot(bot: &BotFacts<'_>, now: Timestamp) -> Decision {
     let before_first_link = matches!(bot.stage, Stage::Provisioning | Stage::Activating) && !linked;
     if !bot.stage.may_send() && !before_first_link {
         return wait(WaitReason::BotStage, None);
+    }
+    if bot.node_cordoned {
+        return wait(WaitReason::NodeCordoned, None);
     }
     if !bot.node_online {
         return wait(WaitReason::NodeOffline, None);
@@ -185,7 +194,13 @@ mod tests {
     }
 
     fn good_bot() -> BotFacts<'static> {
-        BotFacts { stage: Stage::Active, hold: None, connection: Connection::Connected, node_online: true }
+        BotFacts {
+            stage: Stage::Active,
+            hold: None,
+            connection: Connection::Connected,
+            node_cordoned: false,
+            node_online: true,
+        }
     }
 
     fn good_message() -> MessageFacts {
@@ -212,6 +227,11 @@ mod tests {
         assert_eq!(
             decide(&BotFacts { hold: Some(&hold), ..good_bot() }, &good_message(), now()),
             Decision::Wait { reason: WaitReason::BotHeld, until: later }
+        );
+        assert_eq!(
+            reason(BotFacts { node_cordoned: true, node_online: false, ..good_bot() }, good_message()),
+            Some(WaitReason::NodeCordoned),
+            "what an operator decided comes before what is broken"
         );
         assert_eq!(
             reason(BotFacts { node_online: false, ..good_bot() }, good_message()),
@@ -250,9 +270,15 @@ mod tests {
     }
 
     fn any_bot() -> impl Strategy<Value = BotFacts<'static>> {
-        (0..Stage::ALL.len(), 0..Connection::ALL.len(), any::<bool>()).prop_map(|(stage, connection, node_online)| {
-            BotFacts { stage: Stage::ALL[stage], hold: None, connection: Connection::ALL[connection], node_online }
-        })
+        (0..Stage::ALL.len(), 0..Connection::ALL.len(), any::<bool>(), any::<bool>()).prop_map(
+            |(stage, connection, node_cordoned, node_online)| BotFacts {
+                stage: Stage::ALL[stage],
+                hold: None,
+                connection: Connection::ALL[connection],
+                node_cordoned,
+                node_online,
+            },
+        )
     }
 
     fn any_time() -> impl Strategy<Value = Option<Timestamp>> {
@@ -271,7 +297,7 @@ mod tests {
             match decide(&bot, &message, now()) {
                 Decision::Admit => {
                     prop_assert!(message.expire_time > now());
-                    prop_assert!(bot.stage.may_send() && bot.node_online);
+                    prop_assert!(bot.stage.may_send() && bot.node_online && !bot.node_cordoned);
                     prop_assert!([not_before, retry].into_iter().flatten().all(|t| t <= now()));
                     prop_assert_eq!(chain, None);
                 }

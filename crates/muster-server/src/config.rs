@@ -16,6 +16,8 @@ pub struct Config {
     /// How long an agent may give no sign, not read, or not acknowledge what it was given, before its session ends. At least
     /// two heartbeat intervals.
     pub stall_timeout: Duration,
+    /// How long an agent may be away before its node is shown as LOST. At least the stall time-out.
+    pub lost_after: Duration,
     /// Calls under way at a time, over all callers; more are refused with RESOURCE_EXHAUSTED. Open streams do not count.
     pub calls_max: usize,
     /// How long the server waits for calls and sessions to end when it stops.
@@ -30,6 +32,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7400)),
             heartbeat_interval: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),
+            lost_after: Duration::from_secs(5 * 60),
             calls_max: 10_000,
             stop_timeout: Duration::from_secs(10),
             retention: RetentionPolicy::default(),
@@ -50,6 +53,9 @@ impl Config {
         if self.stall_timeout < 2 * self.heartbeat_interval {
             return Err(("stall_timeout", "must be at least two heartbeat intervals"));
         }
+        if self.lost_after < self.stall_timeout {
+            return Err(("lost_after", "must be at least stall_timeout"));
+        }
         if self.calls_max == 0 {
             return Err(("calls_max", "must be at least 1"));
         }
@@ -69,6 +75,8 @@ mod tests {
         assert_eq!(hasty.check().unwrap_err().0, "heartbeat_interval");
         let deaf = Config { stall_timeout: good.heartbeat_interval, ..good.clone() };
         assert_eq!(deaf.check().unwrap_err().0, "stall_timeout");
+        let rash = Config { lost_after: good.stall_timeout / 2, ..good.clone() };
+        assert_eq!(rash.check().unwrap_err().0, "lost_after");
         assert_eq!(Config { calls_max: 0, ..good }.check().unwrap_err().0, "calls_max");
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_domain::node::Patience;
 use muster_store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -71,6 +72,7 @@ pub async fn serve(
         holds: Arc::clone(&holds),
         inbound: inbound.subscribe(),
         uploads: tokio::sync::Semaphore::new(media::UPLOADS_MAX),
+        patience: Patience { heartbeat_interval: config.heartbeat_interval, lost_after: config.lost_after },
         stopping: shutdown.clone(),
     });
     let context = Arc::new(session::Context {

@@ -10,7 +10,7 @@ use muster_domain::fleet::Fleet;
 use muster_domain::gateway::{Gateway, GatewaySpec};
 use muster_domain::inbound::{Inbound, InboundId};
 use muster_domain::message::{Attempt, Idempotency, Message, MessageState, NewMessage};
-use muster_domain::node::{Node, NodeSpec};
+use muster_domain::node::{Cordon, Node, NodeSpec};
 use muster_domain::resolution::{Resolution, ResolutionRecord};
 use muster_domain::{Address, BotId, GatewayId, MessageId, Network, NodeId, TenantId, Timestamp};
 
@@ -41,6 +41,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Nodes by id, after `after`.
     async fn node_list(&self, tenant: &TenantId, after: Option<&NodeId>, limit: u32) -> Result<Vec<Node>>;
+
+    /// Bots of a node that have messages in their queues.
+    async fn bots_waiting(&self, tenant: &TenantId, node: &NodeId) -> Result<Vec<BotId>>;
 
     /// One gateway.
     async fn gateway_get(&self, tenant: &TenantId, id: &GatewayId) -> Result<Option<Gateway>>;
@@ -296,6 +299,8 @@ pub enum FleetWrite {
     PutGateway(GatewaySpec, Expect),
     /// Declares or changes a bot. A retired bot's id is not used again.
     PutBot(BotSpec, Expect),
+    /// Cordons a node, or ends that: while it is, nothing new goes there. A cordon that is set again keeps its `since`.
+    SetCordon(NodeId, Option<Cordon>),
     /// Sets or ends a bot's hold. The hold itself says why, and who asked for it.
     SetHold(BotId, Option<Hold>),
     /// Moves a bot to another stage. Into RETIRED fails what waits for it.

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::link::LinkArgs;
 use super::pages::{LimitArgs, Page};
-use super::{CommonArgs, label, link, word};
+use super::{AuthorArgs, CommonArgs, label, link, word};
 use crate::error::{Done, Error};
 use crate::screen::{Columns, Field, Look, Screen, Tone};
 use crate::text::parse_time_or_duration;
@@ -120,13 +120,6 @@ struct ListArgs {
     held: bool,
     #[command(flatten)]
     limit: LimitArgs,
-}
-
-#[derive(Debug, Args)]
-struct AuthorArgs {
-    /// Who asks for it
-    #[arg(long, env = "USER", hide_env_values = true, default_value = "")]
-    author: String,
 }
 
 fn stage(text: &str) -> Result<Stage, String> {

@@ -34,7 +34,7 @@ pub enum ClientCommand {
     /// Bots: list, link, hold, resume, check
     #[command(visible_alias = "bots")]
     Bot(bot::BotArgs),
-    /// Nodes: list
+    /// Nodes: list, cordon, uncordon
     #[command(visible_alias = "nodes")]
     Node(node::NodeArgs),
     /// Gateways: list
@@ -42,6 +42,14 @@ pub enum ClientCommand {
     Gateway(gateway::GatewayArgs),
     /// Messages that people sent to bots: list, watch, mark as read
     Inbound(inbound::InboundArgs),
+}
+
+/// Who asks for something that is kept with its author.
+#[derive(Debug, Args)]
+struct AuthorArgs {
+    /// Who asks for it
+    #[arg(long, env = "USER", hide_env_values = true, default_value = "")]
+    author: String,
 }
 
 /// Where the server is and how the answer looks; every client command takes these.

@@ -4,13 +4,23 @@ use clap::{Args, Subcommand};
 use muster_domain::NodeId;
 use muster_proto::v1;
 
-use super::CommonArgs;
 use super::pages::{LimitArgs, Page};
+use super::{AuthorArgs, CommonArgs};
 use crate::error::{Done, Error};
 use crate::views::node::{NodeView, page, table};
 
+const EXAMPLES: &str = "\
+Examples:
+  muster node ls                                       which agents are there, and what is under way
+  muster node cordon node-a --reason \"disk is failing\" nothing new goes to node-a; what it has goes on
+  muster node uncordon node-a                          work goes there again
+
+States: ONLINE, SUSPECT (missed a heartbeat), OFFLINE (no session), LOST (no session for longer than `lost_after` of the
+server's configuration). A node that is LOST keeps what it holds: when it comes back, its reports are taken as ever.";
+
 /// Machines that run agents.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct NodeArgs {
     #[command(flatten)]
     common: CommonArgs,
@@ -24,9 +34,27 @@ enum NodeCommand {
     #[command(visible_alias = "list")]
     Ls(LimitArgs),
     /// Show one node in full
+    #[command(visible_alias = "show")]
     Get {
         /// Its id
         node: NodeId,
+    },
+    /// Give a node no new work: what waits for its bots keeps waiting, what it has goes on
+    Cordon {
+        /// Its id
+        node: NodeId,
+        /// Why; everybody who asks why a message waits will read it
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        author: AuthorArgs,
+    },
+    /// Let a node take work again
+    Uncordon {
+        /// Its id
+        node: NodeId,
+        #[command(flatten)]
+        author: AuthorArgs,
     },
 }
 
@@ -45,6 +73,17 @@ pub(super) async fn run(args: NodeArgs) -> Result<Done, Error> {
         NodeCommand::Get { node } => {
             let request = v1::GetNodeRequest { name: node.resource_name() };
             let node = server.nodes().get_node(request).await?.into_inner().node.unwrap_or_default();
+            screen.one(&NodeView::from(node), page)?;
+        }
+        NodeCommand::Cordon { node, reason, author: AuthorArgs { author } } => {
+            let (name, request_id) = (node.resource_name(), String::new());
+            let request = v1::CordonNodeRequest { name, reason, author, request_id };
+            let node = server.nodes().cordon_node(request).await?.into_inner().node.unwrap_or_default();
+            screen.one(&NodeView::from(node), page)?;
+        }
+        NodeCommand::Uncordon { node, author: AuthorArgs { author } } => {
+            let request = v1::UncordonNodeRequest { name: node.resource_name(), author, request_id: String::new() };
+            let node = server.nodes().uncordon_node(request).await?.into_inner().node.unwrap_or_default();
             screen.one(&NodeView::from(node), page)?;
         }
     }

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use muster_proto::v1;
 use serde::Serialize;
 
-use super::{ago, id, labels, labels_text, time, when};
+use super::{ago, id, labels, labels_text, time, when, word};
 use crate::screen::{Columns, Field, Look, Pairs, Tone};
+use crate::text;
 
 /// A node as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -16,20 +17,42 @@ pub struct NodeView {
     pub name: String,
     pub display_name: String,
     pub labels: BTreeMap<String, String>,
+    pub state: String,
+    pub state_time: Option<Timestamp>,
     pub online: bool,
     pub online_time: Option<Timestamp>,
     pub epoch: u64,
     pub agent_version: String,
     pub desired_version: u64,
     pub applied_version: u64,
+    pub cordon: Option<CordonView>,
+    pub under_way: u64,
     pub create_time: Option<Timestamp>,
     pub update_time: Option<Timestamp>,
     pub etag: String,
 }
 
+/// A cordon as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of muster.v1.Cordon")]
+pub struct CordonView {
+    pub reason: String,
+    pub author: String,
+    pub since: Option<Timestamp>,
+}
+
 impl From<v1::Node> for NodeView {
     fn from(node: v1::Node) -> Self {
+        let state = v1::NodeState::try_from(node.state).ok().map(|state| state.as_str_name());
         NodeView {
+            state: word(state, "NODE_STATE_", node.state),
+            state_time: time(node.state_time),
+            cordon: node.cordon.map(|cordon| CordonView {
+                reason: cordon.reason,
+                author: cordon.author,
+                since: time(cordon.since),
+            }),
+            under_way: node.under_way,
             name: node.name,
             display_name: node.display_name,
             labels: labels(node.labels),
@@ -47,11 +70,12 @@ impl From<v1::Node> for NodeView {
 }
 
 impl NodeView {
-    fn agent(&self) -> (&'static str, Tone) {
-        match (self.online, self.epoch) {
-            (true, _) => ("online", Tone::Good),
-            (false, 0) => ("never seen", Tone::Busy),
-            (false, _) => ("offline", Tone::Bad),
+    fn state(&self) -> (&str, Tone) {
+        match (self.state.as_str(), self.epoch) {
+            ("OFFLINE", 0) => ("never seen", Tone::Busy),
+            (state @ "ONLINE", _) => (state, Tone::Good),
+            (state @ "SUSPECT", _) => (state, Tone::Busy),
+            (state, _) => (state, Tone::Bad),
         }
     }
 
@@ -66,20 +90,30 @@ impl NodeView {
     }
 }
 
+/// How many attempts, in words.
+fn attempts(count: u64) -> String {
+    match count {
+        1 => "1 attempt".to_owned(),
+        count => format!("{} attempts", text::count(count)),
+    }
+}
+
 /// Nodes as a table.
 pub fn table(nodes: &[NodeView], look: &Look) -> String {
-    let headings = ["NODE", "AGENT", "SINCE", "SESSION", "VERSION", "CONFIGURATION", "LABELS"];
-    let mut columns = Columns::new(&headings, look).optional(&["VERSION", "SESSION", "CONFIGURATION"]);
+    let headings = ["NODE", "STATE", "SINCE", "UNDER WAY", "VERSION", "CONFIGURATION", "LABELS", "REMARK"];
+    let mut columns = Columns::new(&headings, look).optional(&["LABELS", "VERSION", "CONFIGURATION"]);
     for node in nodes {
-        let (agent, tone) = node.agent();
+        let (state, tone) = node.state();
+        let cordon = node.cordon.as_ref().map(|cordon| format!("cordoned: {}", cordon.reason));
         columns.row([
             id(&node.name).into(),
-            Field::toned(agent, tone),
-            ago(node.online_time, look).into(),
-            Field::right(node.epoch.to_string()),
+            Field::toned(state, tone),
+            ago(node.state_time, look).into(),
+            Field::right(text::count(node.under_way)),
             node.agent_version.as_str().into(),
             node.configuration().into(),
             labels_text(&node.labels).into(),
+            Field::toned(cordon.unwrap_or_default(), Tone::Busy),
         ]);
     }
     columns.render()
@@ -87,14 +121,20 @@ pub fn table(nodes: &[NodeView], look: &Look) -> String {
 
 /// One node in full.
 pub fn page(node: &NodeView, look: &Look) -> String {
-    let (agent, tone) = node.agent();
+    let (state, tone) = node.state();
+    let cordon = node.cordon.as_ref().map(|cordon| {
+        let by = if cordon.author.is_empty() { String::new() } else { format!(", by {}", cordon.author) };
+        Tone::Busy.paint(&format!("{} (since {}{by})", cordon.reason, when(cordon.since, look)), look)
+    });
     let mut pairs = Pairs::default();
     pairs
         .add("node", id(&node.name))
         .add("display name", &*node.display_name)
         .add("labels", labels_text(&node.labels))
-        .add("agent", tone.paint(agent, look))
-        .add("since", when(node.online_time, look))
+        .add("state", tone.paint(state, look))
+        .add("since", when(node.state_time, look))
+        .add("cordon", cordon.unwrap_or_default())
+        .add("under way", attempts(node.under_way))
         .add("session", if node.epoch == 0 { String::new() } else { node.epoch.to_string() })
         .add("version", &*node.agent_version)
         .add("configuration", node.configuration())

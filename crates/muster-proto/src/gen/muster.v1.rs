@@ -41,6 +41,31 @@ pub struct Node {
     /// Output only.
     #[prost(message, optional, tag = "12")]
     pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only.
+    #[prost(enumeration = "NodeState", tag = "13")]
+    pub state: i32,
+    /// Output only. Since when the state is what it is; unset for a node whose agent was never there.
+    #[prost(message, optional, tag = "14")]
+    pub state_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. Unset while the node takes work.
+    #[prost(message, optional, tag = "15")]
+    pub cordon: ::core::option::Option<Cordon>,
+    /// Output only. Attempts that were given to the node and that it has not told the outcome of.
+    #[prost(uint64, tag = "16")]
+    pub under_way: u64,
+}
+/// An operator's word that a node takes no new work.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cordon {
+    /// Why; 1 to 256 characters.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    /// Who asked for it.
+    #[prost(string, tag = "2")]
+    pub author: ::prost::alloc::string::String,
+    /// Since when.
+    #[prost(message, optional, tag = "3")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// A gateway on a node. Its address and its key are not here: they stay in the agent's own configuration.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -352,8 +377,8 @@ pub struct Failure {
 /// Why a message waits.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Waiting {
-    /// One of BOT_HELD, BOT_STAGE, BOT_NOT_CONNECTED, NODE_OFFLINE, NOT_BEFORE, RETRY_BACKOFF, CHAIN_BLOCKED, QUEUED.
-    /// More may come.
+    /// One of BOT_HELD, BOT_STAGE, BOT_NOT_CONNECTED, NODE_CORDONED, NODE_OFFLINE, NOT_BEFORE, RETRY_BACKOFF, CHAIN_BLOCKED,
+    /// QUEUED. More may come.
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
     /// The same for people, with the facts that the gate saw.
@@ -395,6 +420,47 @@ pub struct InboundMessage {
     /// The network's id.
     #[prost(string, tag = "9")]
     pub network_id: ::prost::alloc::string::String,
+}
+/// Whether the agent of a node is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum NodeState {
+    Unspecified = 0,
+    /// It has a session, and gives signs of life.
+    Online = 1,
+    /// It has a session, and missed a heartbeat.
+    Suspect = 2,
+    /// It has no session.
+    Offline = 3,
+    /// It has had no session for longer than `lost_after` of the server's configuration. Only a word: nothing is given up
+    /// because of it, and an agent that comes back is heard as ever.
+    Lost = 4,
+}
+impl NodeState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "NODE_STATE_UNSPECIFIED",
+            Self::Online => "NODE_STATE_ONLINE",
+            Self::Suspect => "NODE_STATE_SUSPECT",
+            Self::Offline => "NODE_STATE_OFFLINE",
+            Self::Lost => "NODE_STATE_LOST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NODE_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "NODE_STATE_ONLINE" => Some(Self::Online),
+            "NODE_STATE_SUSPECT" => Some(Self::Suspect),
+            "NODE_STATE_OFFLINE" => Some(Self::Offline),
+            "NODE_STATE_LOST" => Some(Self::Lost),
+            _ => None,
+        }
+    }
 }
 /// A product that speaks to a messaging network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -5368,6 +5434,39 @@ pub struct DeleteNodeRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteNodeResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CordonNodeRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Why; 1 to 256 characters.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Who asks for it; the caller until there is authentication.
+    #[prost(string, tag = "3")]
+    pub author: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CordonNodeResponse {
+    #[prost(message, optional, tag = "1")]
+    pub node: ::core::option::Option<Node>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UncordonNodeRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Who asks for it. A cordon that is over leaves no record, and neither does this.
+    #[prost(string, tag = "2")]
+    pub author: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UncordonNodeResponse {
+    #[prost(message, optional, tag = "1")]
+    pub node: ::core::option::Option<Node>,
+}
 /// Generated client implementations.
 pub mod node_service_client {
     #![allow(
@@ -5585,6 +5684,57 @@ pub mod node_service_client {
                 .insert(GrpcMethod::new("muster.v1.NodeService", "DeleteNode"));
             self.inner.unary(req, path, codec).await
         }
+        /// Gives the node no new work until UncordonNode: what waits for its bots keeps waiting, what it has goes on. A node that is
+        /// cordoned already gets the new reason and author.
+        pub async fn cordon_node(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CordonNodeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CordonNodeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.v1.NodeService/CordonNode",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muster.v1.NodeService", "CordonNode"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets the node take work again. One that takes work already stays as it is.
+        pub async fn uncordon_node(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UncordonNodeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UncordonNodeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.v1.NodeService/UncordonNode",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muster.v1.NodeService", "UncordonNode"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -5635,6 +5785,23 @@ pub mod node_service_server {
             request: tonic::Request<super::DeleteNodeRequest>,
         ) -> std::result::Result<
             tonic::Response<super::DeleteNodeResponse>,
+            tonic::Status,
+        >;
+        /// Gives the node no new work until UncordonNode: what waits for its bots keeps waiting, what it has goes on. A node that is
+        /// cordoned already gets the new reason and author.
+        async fn cordon_node(
+            &self,
+            request: tonic::Request<super::CordonNodeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CordonNodeResponse>,
+            tonic::Status,
+        >;
+        /// Lets the node take work again. One that takes work already stays as it is.
+        async fn uncordon_node(
+            &self,
+            request: tonic::Request<super::UncordonNodeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UncordonNodeResponse>,
             tonic::Status,
         >;
     }
@@ -5925,6 +6092,96 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteNodeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muster.v1.NodeService/CordonNode" => {
+                    #[allow(non_camel_case_types)]
+                    struct CordonNodeSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::CordonNodeRequest>
+                    for CordonNodeSvc<T> {
+                        type Response = super::CordonNodeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CordonNodeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::cordon_node(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CordonNodeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muster.v1.NodeService/UncordonNode" => {
+                    #[allow(non_camel_case_types)]
+                    struct UncordonNodeSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::UncordonNodeRequest>
+                    for UncordonNodeSvc<T> {
+                        type Response = super::UncordonNodeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UncordonNodeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::uncordon_node(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UncordonNodeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -60,6 +60,7 @@ fn of_parked(message: &Message, parked: &Parked) -> Waiting {
         WaitReason::BotHeld
         | WaitReason::BotStage
         | WaitReason::BotNotConnected
+        | WaitReason::NodeCordoned
         | WaitReason::NodeOffline
         | WaitReason::Queued => format!("It waits for {bot} until {until_text}."),
     };
@@ -68,8 +69,13 @@ fn of_parked(message: &Message, parked: &Parked) -> Waiting {
 
 /// What the gate says now; `None` if it would let the message leave.
 fn of_gate(message: &Message, bot: &Bot, node: &Node, now: Timestamp) -> Option<Waiting> {
-    let bot_facts =
-        BotFacts { stage: bot.stage, hold: bot.hold.as_ref(), connection: bot.connection, node_online: node.online };
+    let bot_facts = BotFacts {
+        stage: bot.stage,
+        hold: bot.hold.as_ref(),
+        connection: bot.connection,
+        node_cordoned: node.cordon.is_some(),
+        node_online: node.online,
+    };
     let message_facts = MessageFacts {
         expire_time: message.expire_time,
         not_before: message.not_before,
@@ -121,6 +127,17 @@ fn of_wait(reason: WaitReason, bot: &Bot, node: &Node) -> (String, Option<Timest
                 format!("The login of {name} at {} is {connection}{detail}.", bot.spec.gateway.resource_name()),
                 bot.connection_time,
             )
+        }
+        WaitReason::NodeCordoned => {
+            let node_name = node.spec.id.resource_name();
+            let Some(cordon) = &node.cordon else { return (format!("{node_name} is cordoned."), None) };
+            let author = if cordon.author.is_empty() { String::new() } else { format!(" by {}", cordon.author) };
+            let text = format!(
+                "{node_name}, where {name} is, was cordoned{author}: {}; let it take work again with `muster node \
+                 uncordon {}`.",
+                cordon.reason, node.spec.id
+            );
+            (text, Some(cordon.since))
         }
         WaitReason::NodeOffline => {
             let text =

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use muster_domain::NodeId;
+use muster_domain::node::Cordon;
+use muster_domain::{NodeId, Timestamp};
 use muster_proto::convert::v1::{etag, fingerprint, node};
 use muster_proto::v1::node_service_server::NodeService;
 use muster_proto::v1::{
-    CreateNodeRequest, CreateNodeResponse, DeleteNodeRequest, DeleteNodeResponse, GetNodeRequest, GetNodeResponse,
-    ListNodesRequest, ListNodesResponse, UpdateNodeRequest, UpdateNodeResponse,
+    CordonNodeRequest, CordonNodeResponse, CreateNodeRequest, CreateNodeResponse, DeleteNodeRequest,
+    DeleteNodeResponse, GetNodeRequest, GetNodeResponse, ListNodesRequest, ListNodesResponse, UncordonNodeRequest,
+    UncordonNodeResponse, UpdateNodeRequest, UpdateNodeResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -28,13 +30,13 @@ impl NodeService for Nodes {
         let id = NodeId::new(&node_id).map_err(|violation| violation.below("node_id"));
         let spec = node::declared(id, node, "node").map_err(Error::from)?;
         let node = nodes::create(&self.0, &tenancy::of_caller(), spec, key).await?;
-        Ok(Response::new(CreateNodeResponse { node: Some(node::write(&node)) }))
+        Ok(Response::new(CreateNodeResponse { node: Some(write(&node)) }))
     }
 
     async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<GetNodeResponse>, Status> {
         let id = name(&request.get_ref().name)?;
-        let node = nodes::get(&self.0, &tenancy::of_caller(), &id).await?;
-        Ok(Response::new(GetNodeResponse { node: Some(node::write(&node)) }))
+        let node = nodes::get_seen(&self.0, &tenancy::of_caller(), &id).await?;
+        Ok(Response::new(GetNodeResponse { node: Some(write(&node)) }))
     }
 
     async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
@@ -42,8 +44,8 @@ impl NodeService for Nodes {
         let check = fingerprint::of("ListNodes", &ListNodesRequest::default());
         let page = Page::read(page_size, &page_token, check, |id| NodeId::new(id).ok()).map_err(Error::from)?;
         let mut rows = nodes::list(&self.0, &tenancy::of_caller(), page.after.as_ref(), page.limit()).await?;
-        let next_page_token = page.cut(&mut rows, |node| node.spec.id.to_string());
-        let nodes = rows.iter().map(node::write).collect();
+        let next_page_token = page.cut(&mut rows, |(node, _)| node.spec.id.to_string());
+        let nodes = rows.iter().map(write).collect();
         Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
     }
 
@@ -54,7 +56,7 @@ impl NodeService for Nodes {
         let key = request_key(&request_id, call).map_err(Error::from)?;
         let update = node::update(node, update_mask).map_err(Error::from)?;
         let node = nodes::update(&self.0, &tenancy::of_caller(), &update, key).await?;
-        Ok(Response::new(UpdateNodeResponse { node: Some(node::write(&node)) }))
+        Ok(Response::new(UpdateNodeResponse { node: Some(write(&node)) }))
     }
 
     async fn delete_node(&self, request: Request<DeleteNodeRequest>) -> Result<Response<DeleteNodeResponse>, Status> {
@@ -63,6 +65,31 @@ impl NodeService for Nodes {
         nodes::delete(&self.0, &tenancy::of_caller(), id, generation).await?;
         Ok(Response::new(DeleteNodeResponse {}))
     }
+
+    async fn cordon_node(&self, request: Request<CordonNodeRequest>) -> Result<Response<CordonNodeResponse>, Status> {
+        let request = request.into_inner();
+        let key = request_key(&request.request_id, || fingerprint::of("CordonNode", &request)).map_err(Error::from)?;
+        let CordonNodeRequest { name: node, reason, author, request_id: _ } = request;
+        let cordon = Cordon { reason, author, since: Timestamp::now() };
+        let node = nodes::cordon(&self.0, &tenancy::of_caller(), &name(&node)?, cordon, key).await?;
+        Ok(Response::new(CordonNodeResponse { node: Some(write(&node)) }))
+    }
+
+    async fn uncordon_node(
+        &self,
+        request: Request<UncordonNodeRequest>,
+    ) -> Result<Response<UncordonNodeResponse>, Status> {
+        let request = request.into_inner();
+        let key =
+            request_key(&request.request_id, || fingerprint::of("UncordonNode", &request)).map_err(Error::from)?;
+        let id = name(&request.name)?;
+        let node = nodes::uncordon(&self.0, &tenancy::of_caller(), &id, &request.author, key).await?;
+        Ok(Response::new(UncordonNodeResponse { node: Some(write(&node)) }))
+    }
+}
+
+fn write((node, state): &nodes::Seen) -> muster_proto::v1::Node {
+    node::write(node, *state)
 }
 
 fn name(text: &str) -> Result<NodeId, Error> {

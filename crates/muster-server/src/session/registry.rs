@@ -103,6 +103,11 @@ impl Sessions {
         live.get(tenant)?.get(node).cloned()
     }
 
+    /// How long ago the agent of a node gave a sign of life; `None` if it has no session.
+    pub(crate) fn silent_for(&self, tenant: &TenantId, node: &NodeId) -> Option<Duration> {
+        self.get(tenant, node).map(|handle| handle.silent_for())
+    }
+
     /// Makes `handle` the session of its node, and ends the one that it supersedes.
     pub(super) fn put(&self, handle: Arc<Handle>) {
         let SessionRef { tenant, node, epoch: _ } = handle.session.clone();

@@ -9,6 +9,7 @@ mod dispatch;
 mod fleet;
 mod handshake;
 mod messages;
+mod nodes;
 mod operations;
 mod reports;
 mod transport;

@@ -26,6 +26,10 @@ CREATE TABLE node (
     settle_after     INTEGER NOT NULL DEFAULT 0,
     desired_version  INTEGER NOT NULL DEFAULT 1,
     applied_version  INTEGER NOT NULL DEFAULT 0,
+    -- Nothing new goes there; NULL in all three while it takes work.
+    cordon_reason    TEXT,
+    cordon_author    TEXT,
+    cordon_time      INTEGER,
     -- Removed by an operator; kept for the attempts and retired bots that name it.
     removed          INTEGER NOT NULL DEFAULT 0,
     create_time      INTEGER NOT NULL,

@@ -9,6 +9,7 @@
 #![expect(clippy::unwrap_used, reason = "a suite of tests")]
 
 pub mod changes;
+pub mod cordons;
 pub mod dispatching;
 pub mod fixture;
 pub mod fleet;
@@ -33,6 +34,9 @@ macro_rules! conformance_tests {
             changes:
                 a_cursor_goes_on_without_gap_or_repeat, a_filter_moves_the_cursor, a_late_watcher_is_told_so,
                 commits_wake_watchers;
+            cordons:
+                a_cordoned_node_gets_nothing_new, a_cordon_set_again_keeps_its_time, a_cordon_goes_with_its_node,
+                what_waits_at_a_node_is_found;
             dispatching:
                 a_message_goes_its_whole_way, what_is_due_again_is_not_overtaken,
                 nothing_overtakes_an_attempt_that_may_return, priority_goes_before_acceptance, what_waited_for_long_takes_turns, a_claim_keeps_to_each_window,

@@ -61,8 +61,13 @@ pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) 
     let (mut refused, mut parked) = (Vec::new(), Vec::new());
     let step = claim.priority_step;
     for bot in bots(txn, tenant_key, fence, claim.bots)? {
-        let facts =
-            BotFacts { stage: bot.stage, hold: bot.hold.as_ref(), connection: bot.connection, node_online: true };
+        let facts = BotFacts {
+            stage: bot.stage,
+            hold: bot.hold.as_ref(),
+            connection: bot.connection,
+            node_cordoned: told.cordoned,
+            node_online: true,
+        };
         // A bot that waits is not looked into. One that is out of service for good is: what came back to it, or was accepted
         // for it since, is refused.
         if matches!(gate::decide_bot(&facts, txn.now), Decision::Wait { .. }) {

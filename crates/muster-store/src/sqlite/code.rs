@@ -49,6 +49,7 @@ codes!(ReceiptKind { Acknowledged = 1, Delivered = 2, Read = 3, Failed = 4 });
 codes!(Resolution { Sent = 1, Resend = 2, Drop = 3 });
 codes!(WaitReason {
     BotHeld = 1, BotStage = 2, BotNotConnected = 3, NodeOffline = 4, NotBefore = 5, RetryBackoff = 6, ChainBlocked = 7, Queued = 8,
+    NodeCordoned = 9,
 });
 codes!(FailureReason {
     RateLimited = 1, RecipientUnreachable = 2, RecipientOptedOut = 3, RecipientWindowClosed = 4, RecipientCooldown = 5,

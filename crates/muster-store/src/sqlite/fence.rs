@@ -23,20 +23,27 @@ pub(super) fn of(txn: &Txn, tenant_key: i64, session: &SessionRef) -> Result<Fen
     Ok(Fence { node_key, epoch: session.epoch.0 as i64 })
 }
 
-/// What the node of a session has told so far.
+/// What is known of the node of a session.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Told {
     /// Reports up to here are durable.
     pub(super) report_committed: u64,
     /// Attempts of earlier sessions are settled once reports up to here are in; zero when nothing is to be settled.
     pub(super) settle_after: u64,
+    /// An operator wants nothing new to go there.
+    pub(super) cordoned: bool,
 }
 
 /// Refuses a session that is not the latest one of its node.
 pub(super) fn check(txn: &Txn, fence: Fence) -> Result<Told> {
-    let sql = "SELECT report_committed, settle_after FROM node WHERE node_key = ? AND epoch = ?";
+    let sql =
+        "SELECT report_committed, settle_after, cordon_time IS NOT NULL FROM node WHERE node_key = ? AND epoch = ?";
     let told = txn.first(sql, params![fence.node_key, fence.epoch], |row| {
-        Ok(Told { report_committed: row.get::<_, i64>(0)? as u64, settle_after: row.get::<_, i64>(1)? as u64 })
+        Ok(Told {
+            report_committed: row.get::<_, i64>(0)? as u64,
+            settle_after: row.get::<_, i64>(1)? as u64,
+            cordoned: row.get(2)?,
+        })
     })?;
     told.ok_or(StoreError::Fenced)
 }

@@ -3,7 +3,7 @@
 use muster_domain::bot::{BotSpec, Connection, Hold, Stage};
 use muster_domain::fleet::Fleet;
 use muster_domain::gateway::GatewaySpec;
-use muster_domain::node::NodeSpec;
+use muster_domain::node::{Cordon, NodeSpec};
 use muster_domain::{BotId, GatewayId, NodeId};
 use rusqlite::params;
 use sqlx::sqlite::SqlitePool;
@@ -34,6 +34,7 @@ pub(super) fn write(
             FleetWrite::PutNode(spec, expect) => put_node(txn, tenant_key, spec, expect)?,
             FleetWrite::PutGateway(spec, expect) => put_gateway(txn, tenant_key, spec, expect)?,
             FleetWrite::PutBot(spec, expect) => put_bot(txn, tenant_key, spec, expect)?,
+            FleetWrite::SetCordon(id, cordon) => set_cordon(txn, tenant_key, &id, cordon)?,
             FleetWrite::SetHold(id, hold) => set_hold(txn, tenant_key, &id, hold)?,
             FleetWrite::SetStage(id, stage, note) => set_stage(txn, tenant_key, &id, stage, note)?,
             FleetWrite::DeleteNode(id, expect) => delete_node(txn, tenant_key, &id, expect)?,
@@ -87,8 +88,24 @@ fn put_node(txn: &mut Txn, tenant_key: i64, spec: NodeSpec, expect: Expect) -> R
     Ok(())
 }
 
+fn set_cordon(txn: &mut Txn, tenant_key: i64, id: &NodeId, cordon: Option<Cordon>) -> Result<()> {
+    let node_key = node_key(txn, tenant_key, id)?;
+    txn.execute(
+        "UPDATE node SET cordon_reason = ?1, cordon_author = ?2, cordon_time = iif(?3 IS NULL, NULL, \
+         coalesce(cordon_time, ?3)), generation = generation + 1, update_time = ?4 WHERE node_key = ?5",
+        params![
+            cordon.as_ref().map(|cordon| cordon.reason.as_str()),
+            cordon.as_ref().map(|cordon| cordon.author.as_str()),
+            cordon.as_ref().map(|cordon| micros(cordon.since)),
+            micros(txn.now),
+            node_key
+        ],
+    )?;
+    Ok(())
+}
+
 /// The key of a node, for a resource that is put on it.
-fn node_key(txn: &Txn, tenant_key: i64, id: &NodeId) -> Result<i64> {
+pub(super) fn node_key(txn: &Txn, tenant_key: i64, id: &NodeId) -> Result<i64> {
     txn.value_opt(
         "SELECT node_key FROM node WHERE tenant_key = ? AND node_id = ? AND removed = 0",
         params![tenant_key, id.as_str()],
@@ -341,8 +358,8 @@ fn delete_node(txn: &mut Txn, tenant_key: i64, id: &NodeId, expect: Expect) -> R
     }
     // The epoch goes on: an agent that still has a session is fenced, and one of a node declared anew begins behind it.
     let epoch: i64 = txn.value(
-        "UPDATE node SET removed = 1, online = 0, epoch = epoch + 1, update_time = ? WHERE node_key = ? RETURNING \
-         epoch",
+        "UPDATE node SET removed = 1, online = 0, epoch = epoch + 1, cordon_reason = NULL, cordon_author = NULL, \
+         cordon_time = NULL, update_time = ? WHERE node_key = ? RETURNING epoch",
         params![micros(txn.now), node_key],
     )?;
     // Its reports are not taken any more, so what is under way there would never end.

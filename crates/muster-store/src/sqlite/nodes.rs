@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use muster_domain::Epoch;
 use muster_domain::gateway::{Gateway, GatewaySpec};
-use muster_domain::node::{Node, NodeSpec};
+use muster_domain::node::{Cordon, Node, NodeSpec};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
@@ -14,7 +14,8 @@ use super::{time, time_opt};
 use crate::Result;
 
 const NODE: &str = "SELECT node_id, display_name, labels, generation, epoch, online, online_time, agent_version, desired_version, \
-    applied_version, create_time, update_time FROM node WHERE removed = 0 AND tenant_key = ?";
+    applied_version, create_time, update_time, cordon_reason, cordon_author, cordon_time, \
+    (SELECT count(*) FROM flight f WHERE f.node_key = node.node_key) FROM node WHERE removed = 0 AND tenant_key = ?";
 
 const GATEWAY: &str = "SELECT g.gateway_id, g.kind, n.node_id, g.display_name, g.labels, g.generation, g.apply_error, g.create_time, \
     g.update_time FROM gateway g JOIN node n USING (node_key) WHERE g.removed = 0 AND g.tenant_key = ?";
@@ -41,7 +42,13 @@ pub(super) fn node(row: &SqliteRow) -> Result<Node> {
         applied_version: row.get::<i64, _>(9) as u64,
         create_time: time(row.get(10)),
         update_time: time(row.get(11)),
+        cordon: cordon(row.get(12), row.get(13), row.get(14)),
+        under_way: row.get::<i64, _>(15) as u64,
     })
+}
+
+fn cordon(reason: Option<String>, author: Option<String>, since: Option<i64>) -> Option<Cordon> {
+    Some(Cordon { reason: reason?, author: author?, since: time(since?) })
 }
 
 pub(super) fn gateway(row: &SqliteRow) -> Result<Gateway> {

@@ -27,7 +27,7 @@ struct OutcomeReport {
 
 /// See [`crate::Store::reports_apply`].
 pub(super) fn apply(txn: &mut Txn, tenant_key: i64, fence: Fence, batch: ReportBatch) -> Result<ReportsApplied> {
-    let fence::Told { report_committed: taken, settle_after } = fence::check(txn, fence)?;
+    let fence::Told { report_committed: taken, settle_after, cordoned: _ } = fence::check(txn, fence)?;
     if batch.first_offset > taken + 1 {
         return Err(StoreError::ReportGap { expected: taken + 1, got: batch.first_offset });
     }

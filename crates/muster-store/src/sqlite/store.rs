@@ -62,6 +62,16 @@ impl Store for SqliteStore {
         nodes::node_list(&self.readers, self.tenant(tenant)?, None, after.map_or("", NodeId::as_str), limit).await
     }
 
+    async fn bots_waiting(&self, tenant: &TenantId, node: &NodeId) -> Result<Vec<BotId>> {
+        let (tenant_key, node) = (self.tenant(tenant)?, node.clone());
+        self.writer
+            .call(move |txn| {
+                let node_key = fleet::node_key(txn, tenant_key, &node)?;
+                sessions::bots_waiting(txn, node_key)
+            })
+            .await
+    }
+
     async fn gateway_get(&self, tenant: &TenantId, id: &GatewayId) -> Result<Option<Gateway>> {
         Ok(nodes::gateway_list(&self.readers, self.tenant(tenant)?, Some(id.as_str()), None, "", 1).await?.pop())
     }

@@ -32,6 +32,11 @@ pub(crate) struct ServerFile {
     #[config(default = "30s")]
     pub(crate) stall_timeout: Length,
 
+    /// How long an agent may be away before its node is shown as LOST; at least `stall_timeout`. Nothing is given up because
+    /// of it.
+    #[config(default = "5m")]
+    pub(crate) lost_after: Length,
+
     /// Calls under way at a time, over all callers; more are refused. Open streams do not count.
     #[config(default = 10_000)]
     pub(crate) calls_max: usize,
@@ -98,6 +103,7 @@ impl ServerFile {
             listen: self.listen,
             heartbeat_interval: self.heartbeat_interval.0,
             stall_timeout: self.stall_timeout.0,
+            lost_after: self.lost_after.0,
             calls_max: self.calls_max,
             stop_timeout: self.stop_timeout.0,
             retention: RetentionPolicy { messages: messages.0, inbound: inbound.0, changes: changes.0, media: media.0 },

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use muster_domain::bot::check_names;
-use muster_domain::node::{Node, NodeSpec};
-use muster_domain::{NodeId, Violation};
+use muster_domain::node::{Cordon, Node, NodeSpec, NodeState};
+use muster_domain::{NodeId, Timestamp, Violation};
 use prost_types::FieldMask;
 
 use super::mask::Fields;
@@ -23,6 +23,10 @@ const FIELDS: Fields = Fields {
         "agent_version",
         "desired_version",
         "applied_version",
+        "state",
+        "state_time",
+        "cordon",
+        "under_way",
         "create_time",
         "update_time",
     ],
@@ -83,8 +87,18 @@ impl Update {
     }
 }
 
-/// Writes a node.
-pub fn write(node: &Node) -> wire::Node {
+/// Writes a state.
+pub fn write_state(state: NodeState) -> wire::NodeState {
+    match state {
+        NodeState::Online => wire::NodeState::Online,
+        NodeState::Suspect => wire::NodeState::Suspect,
+        NodeState::Offline => wire::NodeState::Offline,
+        NodeState::Lost => wire::NodeState::Lost,
+    }
+}
+
+/// Writes a node with its state, and since when it is in that.
+pub fn write(node: &Node, (state, state_time): (NodeState, Option<Timestamp>)) -> wire::Node {
     let Node {
         spec: NodeSpec { id, display_name, labels },
         generation,
@@ -94,6 +108,8 @@ pub fn write(node: &Node) -> wire::Node {
         agent_version,
         desired_version,
         applied_version,
+        cordon,
+        under_way,
         create_time,
         update_time,
     } = node;
@@ -110,5 +126,26 @@ pub fn write(node: &Node) -> wire::Node {
         applied_version: *applied_version,
         create_time: Some(write_timestamp(*create_time)),
         update_time: Some(write_timestamp(*update_time)),
+        state: write_state(state).into(),
+        state_time: state_time.map(write_timestamp),
+        cordon: cordon.as_ref().map(write_cordon),
+        under_way: *under_way,
+    }
+}
+
+fn write_cordon(cordon: &Cordon) -> wire::Cordon {
+    let Cordon { reason, author, since } = cordon;
+    wire::Cordon { reason: reason.clone(), author: author.clone(), since: Some(write_timestamp(*since)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_has_its_name() {
+        for state in NodeState::ALL {
+            assert_eq!(write_state(state).as_str_name(), format!("NODE_STATE_{state}"));
+        }
     }
 }

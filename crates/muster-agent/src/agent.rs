@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::bots::Bots;
-use crate::clock::Stamp;
 use crate::command::Commands;
 use crate::config::Config;
 use crate::desired::{Desired, DesiredParts, OpenAdapter};
@@ -25,6 +24,7 @@ use crate::journal::record::Record;
 use crate::journal::state::Held;
 use crate::journal::{Closer, Journal};
 use crate::lane::{Item, Lanes, Phase};
+use crate::machine::Machine;
 use crate::media::Media;
 use crate::report;
 use crate::session::{Capacity, Sessions};
@@ -54,24 +54,48 @@ pub struct Agent {
     open: Box<OpenAdapter>,
 }
 
+/// Makes the channel to the server. It connects when it is first used, and again whenever the line broke.
+pub type Dial = dyn Fn(Endpoint) -> Channel + Send + Sync;
+
+/// Everything around an agent that a simulation has of its own.
+pub struct Surroundings {
+    /// The machine.
+    pub machine: Machine,
+    /// The way to the server.
+    pub dial: Box<Dial>,
+    /// The adapters of the gateways.
+    pub open: Box<OpenAdapter>,
+}
+
+impl Default for Surroundings {
+    /// This machine, its network, and the adapters that are built in.
+    fn default() -> Self {
+        Surroundings {
+            machine: Machine::system(),
+            dial: Box::new(|endpoint| endpoint.connect_lazy()),
+            open: Box::new(muster_gateway::open),
+        }
+    }
+}
+
 /// Starts the agent of a node: everything that can keep it from working on its own is found out here. The server is not asked;
 /// it may be away for as long as it likes.
 pub async fn start(config: Config) -> Result<Agent, AgentError> {
-    start_with(config, Box::new(muster_gateway::open)).await
+    start_in(config, Surroundings::default()).await
 }
 
-/// [`start`] with other adapters than the built-in ones.
-pub(crate) async fn start_with(config: Config, open: Box<OpenAdapter>) -> Result<Agent, AgentError> {
-    let channel = channel(&config)?;
+/// [`start`] in other surroundings than the process's own.
+pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Agent, AgentError> {
+    let Surroundings { machine, dial, open } = surroundings;
+    let channel = dial(endpoint(&config)?);
     let (journal, closer) = {
-        let (dir, free_bytes_min) = (config.journal.clone(), config.journal_free_bytes_min);
-        let opened = tokio::task::spawn_blocking(move || Journal::open(&dir, free_bytes_min)).await;
-        // The task is never cancelled; a panic in it is this task's panic.
-        opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?
+        let (on, dir, free_bytes_min) = (machine.clone(), config.journal.clone(), config.journal_free_bytes_min);
+        machine.wait_for(move || Journal::open(&on, &dir, free_bytes_min)).await?
     };
     let identity = journal.identity();
     tracing::info!(node = %config.node, opening = identity.opening, dir = %config.journal.display(), "the journal is open");
-    let receiver = Receiver::listen(config.webhook_listen, config.webhook_url.clone(), &config.journal).await?;
+    let receiver =
+        Receiver::listen(config.webhook_listen, config.webhook_url.clone(), &*machine.disk, &config.journal).await?;
     Ok(Agent { config, channel, journal, closer, receiver, open })
 }
 
@@ -141,13 +165,13 @@ impl Agent {
         webhooks.abort();
         // The port is free when this returns: a caller may run the agent again.
         let _ = webhooks.await;
-        let _ = tokio::task::spawn_blocking(|| closer.close()).await;
+        closer.close().await;
         tracing::info!("the agent has stopped");
         result
     }
 }
 
-fn channel(config: &Config) -> Result<Channel, AgentError> {
+fn endpoint(config: &Config) -> Result<Endpoint, AgentError> {
     let wrong =
         |expectation: &str| AgentError::Server { url: config.server.to_string(), expectation: expectation.to_owned() };
     if config.server.scheme() != "http" || config.server.host().is_none() {
@@ -161,8 +185,7 @@ fn channel(config: &Config) -> Result<Channel, AgentError> {
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
-        .tcp_nodelay(true)
-        .connect_lazy())
+        .tcp_nodelay(true))
 }
 
 /// Takes up what the journal holds from before. What was started and has no outcome is uncertain: the gateway may have been
@@ -173,7 +196,7 @@ async fn recover(journal: &Journal, lanes: &Arc<Lanes>) -> Result<(), AgentError
         (state.held().cloned().collect::<Vec<Held>>(), broken)
     });
     held.sort_unstable_by_key(|held| held.accept.order);
-    let now = Stamp::now();
+    let now = journal.now();
     let mut reports = Vec::new();
     let mut resumed = 0;
     for held in held {
@@ -240,7 +263,7 @@ mod tests {
     /// The phase that a restarted agent is in when nothing more is waited for.
     async fn resumed(is_at_home: bool, undeclared: bool) -> Phase {
         let dir = tempfile::tempdir().unwrap();
-        let (journal, _closer) = Journal::open(dir.path(), 0).unwrap();
+        let (journal, _closer) = Journal::open(&Machine::system(), dir.path(), 0).unwrap();
         let channel = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
         let lanes = Arc::new(Lanes::new(journal, Arc::default(), Media::new(channel), Duration::from_secs(1)));
         let token = CancellationToken::new();

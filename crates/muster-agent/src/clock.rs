@@ -6,13 +6,27 @@
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// The clocks of a machine.
+pub trait Clock: Send + Sync + 'static {
+    /// Identifies the present boot. All zeros where the system does not tell, which then compares with nothing.
+    fn boot(&self) -> [u8; 16];
+
+    /// Milliseconds of a clock that nobody sets, that runs on through suspend, and that starts anew with each boot.
+    fn boot_ms(&self) -> i64;
+
+    /// Milliseconds since the Unix epoch. Somebody may set it.
+    fn wall_ms(&self) -> i64;
+}
+
+/// The clocks of the machine that this process runs on.
+pub(crate) struct SystemClock;
+
 /// Identifies one boot of the machine: readings of the boot clock compare only within it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BootId(pub(crate) [u8; 16]);
 
-impl BootId {
-    /// The present boot. All zeros where the system does not tell, which then compares with nothing.
-    pub(crate) fn current() -> Self {
+impl Clock for SystemClock {
+    fn boot(&self) -> [u8; 16] {
         let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let digits: Vec<u8> =
             text.chars().filter_map(|c| c.to_digit(16)).map(|digit| u8::try_from(digit).unwrap_or(0)).collect();
@@ -22,9 +36,21 @@ impl BootId {
                 *byte = pair[0] << 4 | pair[1];
             }
         }
-        BootId(id)
+        id
     }
 
+    fn boot_ms(&self) -> i64 {
+        let time = rustix::time::clock_gettime(BOOT_CLOCK);
+        time.tv_sec.saturating_mul(1_000).saturating_add(time.tv_nsec / 1_000_000)
+    }
+
+    fn wall_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+impl BootId {
     /// Whether `other` is the same boot, as far as anybody can tell.
     pub(crate) fn is_same(self, other: BootId) -> bool {
         self == other && self.0 != [0; 16]
@@ -41,9 +67,9 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// Now.
-    pub(crate) fn now() -> Self {
-        Stamp { boot_ms: boot_ms(), wall_ms: wall_ms() }
+    /// What the clocks show.
+    pub(crate) fn read(clock: &dyn Clock) -> Self {
+        Stamp { boot_ms: clock.boot_ms(), wall_ms: clock.wall_ms() }
     }
 
     /// How long ago this moment of the present boot was.
@@ -64,24 +90,14 @@ const BOOT_CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const BOOT_CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
 
-fn boot_ms() -> i64 {
-    let time = rustix::time::clock_gettime(BOOT_CLOCK);
-    time.tv_sec.saturating_mul(1_000).saturating_add(time.tv_nsec / 1_000_000)
-}
-
-fn wall_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_boot_is_itself_and_an_unknown_one_is_nobody() {
-        let here = BootId::current();
-        assert_eq!(here.is_same(BootId::current()), here.0 != [0; 16]);
+        let here = BootId(SystemClock.boot());
+        assert_eq!(here.is_same(BootId(SystemClock.boot())), here.0 != [0; 16]);
         assert!(!BootId([0; 16]).is_same(BootId([0; 16])));
     }
 

@@ -11,22 +11,28 @@ mod clock;
 mod command;
 mod config;
 mod desired;
+mod disk;
 mod error;
 mod journal;
 mod lane;
+mod machine;
 mod media;
 mod report;
 mod session;
 mod supervisor;
 mod webhook;
 
-pub use agent::{Agent, start};
+pub use agent::{Agent, Dial, Surroundings, start, start_in};
+pub use clock::Clock;
 pub use config::{
     ATTEMPTS_MAX_DEFAULT, ATTEMPTS_PER_BOT_MAX_DEFAULT, BYTES_MAX_DEFAULT, Config, DRAIN_DEADLINE_DEFAULT,
     SEND_TIMEOUT_DEFAULT, WEBHOOK_PORT_DEFAULT,
 };
+pub use desired::OpenAdapter;
+pub use disk::{Disk, DiskFile};
 pub use error::{AgentError, Refusal};
 pub use journal::{FREE_BYTES_MIN, JournalError};
+pub use machine::{Machine, Pace, Waiting};
 
 #[cfg(test)]
 mod tests;

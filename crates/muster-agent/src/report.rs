@@ -22,16 +22,16 @@ pub(crate) fn outcome(outcome: AttemptOutcome, stamp: Stamp) -> Record {
 }
 
 /// What the network said about a message.
-pub(crate) fn receipt(receipt: Receipt) -> Record {
-    record(Stamp::now(), None, wire::report::Body::Receipt(receipt.into()))
+pub(crate) fn receipt(receipt: Receipt, stamp: Stamp) -> Record {
+    record(stamp, None, wire::report::Body::Receipt(receipt.into()))
 }
 
 /// A message that somebody sent to a bot.
-pub(crate) fn inbound(inbound: NewInbound) -> Record {
-    record(Stamp::now(), None, wire::report::Body::Inbound(inbound.into()))
+pub(crate) fn inbound(inbound: NewInbound, stamp: Stamp) -> Record {
+    record(stamp, None, wire::report::Body::Inbound(inbound.into()))
 }
 
 /// A bot's login changed.
-pub(crate) fn connection(change: ConnectionChange) -> Record {
-    record(Stamp::now(), None, wire::report::Body::Connection(change.into()))
+pub(crate) fn connection(change: ConnectionChange, stamp: Stamp) -> Record {
+    record(stamp, None, wire::report::Body::Connection(change.into()))
 }

@@ -15,4 +15,4 @@ mod session;
 mod tasks;
 
 pub use config::Config;
-pub use server::{ServeError, serve};
+pub use server::{ServeError, serve, serve_on};

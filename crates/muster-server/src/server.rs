@@ -1,15 +1,18 @@
 //! Putting the server together, and taking it down.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
 use muster_domain::node::Patience;
 use muster_store::Store;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpIncoming};
 use tonic_health::ServingStatus;
 
 use crate::app::{App, media};
@@ -49,18 +52,35 @@ pub enum ServeError {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// Serves both APIs on `listener` until `shutdown` is cancelled: then sessions get their last frame, streams end, and calls
-/// under way are waited for, [`Config::stop_timeout`] at the longest. Closing the store is left to the caller, after this
-/// returned.
+/// Serves both APIs on `listener`: see [`serve_on`].
 ///
 /// # Errors
-/// When a setting makes no sense, and when the transport fails.
+/// Those of [`serve_on`].
 pub async fn serve(
     config: Config,
     store: Arc<dyn Store>,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
+    serve_on(config, store, TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown).await
+}
+
+/// Serves both APIs on the connections that `incoming` gives, until `shutdown` is cancelled: then sessions get their last frame, streams end, and calls
+/// under way are waited for, [`Config::stop_timeout`] at the longest. Closing the store is left to the caller, after this
+/// returned.
+///
+/// # Errors
+/// When a setting makes no sense, and when the transport fails.
+pub async fn serve_on<I, C>(
+    config: Config,
+    store: Arc<dyn Store>,
+    incoming: I,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError>
+where
+    I: Stream<Item = io::Result<C>>,
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     config.check().map_err(|(key, expectation)| ServeError::Config { key, expectation })?;
     let sessions = Arc::new(Sessions::new());
     let (wake, holds, retention) = (Arc::new(Nudge::new()), Arc::new(Nudge::new()), Nudge::new());
@@ -105,7 +125,7 @@ pub async fn serve(
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .layer(grpc::layers::layers(config.calls_max))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
+        .serve_with_incoming_shutdown(incoming, async move {
             stopping.cancelled().await;
             health.set_service_status("", ServingStatus::NotServing).await;
         });

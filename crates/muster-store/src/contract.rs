@@ -28,6 +28,9 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// itself. Reads see every write that returned before they began. `now` of the rules is the database's clock.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// What the database's clock shows, as far as it can be told without asking the database.
+    fn now(&self) -> Timestamp;
+
     // ---- fleet -----------------------------------------------------------------------------------------------------
 
     /// What is declared at present: all nodes, all gateways, and all bots that are not retired.

@@ -10,11 +10,13 @@
 //!
 //! Every write of a session carries its [`muster_domain::Epoch`] in the WHERE clause; a fenced session changes nothing.
 
+mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod contract;
 mod session;
 pub mod sqlite;
 
+pub use clock::Clock;
 pub use contract::*;
 pub use session::*;

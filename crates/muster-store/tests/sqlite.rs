@@ -8,9 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_domain::Timestamp;
 use muster_store::conformance::fixture::{Fixture, outcome, refused, sent, text};
 use muster_store::sqlite::SqliteStore;
-use muster_store::{SessionOpen, Store, StoreError};
+use muster_store::{Clock, SessionOpen, Store, StoreError};
 use sqlx::{Connection as _, SqliteConnection};
 
 async fn open() -> (Arc<dyn Store>, tempfile::TempDir) {
@@ -187,4 +188,17 @@ async fn a_newer_schema_is_left_alone() {
     connection.close().await.unwrap();
     let error = open_error(&path).await;
     assert!(matches!(error, StoreError::TooNew { found: 9999, known } if known < 9999), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_time_of_what_happens_is_that_of_the_clock_that_was_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let shown = Timestamp::now() - Duration::from_secs(1_000);
+    let store = SqliteStore::open_by(&dir.path().join("muster.db"), Clock::new(move || shown)).await.unwrap();
+    assert_eq!(store.now(), shown);
+    let fixture = Fixture::new(Arc::new(store)).await;
+    let session = fixture.open_connected().await;
+    let attempt = fixture.dispatched(&session).await;
+    let message = fixture.store.message_get(&fixture.tenant, attempt.message_id).await.unwrap().unwrap();
+    assert_eq!(message.dispatch_time, Some(Timestamp::from_microsecond(shown.as_microsecond()).unwrap()));
 }

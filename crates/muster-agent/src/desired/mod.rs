@@ -48,7 +48,7 @@ pub(crate) enum DesiredError {
 }
 
 /// Opens the adapter of a gateway, or says what is wrong with its settings.
-pub(crate) type OpenAdapter = dyn Fn(GatewayKind, GatewaySettings) -> Result<Arc<dyn muster_gateway::Gateway>, muster_gateway::ConfigError>
+pub type OpenAdapter = dyn Fn(GatewayKind, GatewaySettings) -> Result<Arc<dyn muster_gateway::Gateway>, muster_gateway::ConfigError>
     + Send
     + Sync;
 
@@ -98,7 +98,7 @@ impl Desired {
             supervisors: HashMap::new(),
             applied: Arc::default(),
         };
-        if let Some(kept) = kept::read(&desired.path) {
+        if let Some(kept) = kept::read(&*desired.journal.machine().disk, &desired.path) {
             tracing::info!(
                 bots = kept.bots.len(),
                 "going on with the desired state of the last run until the server tells"
@@ -231,9 +231,9 @@ impl Desired {
     }
 
     async fn keep(&self) {
-        let (state, path) = (self.declared.to_wire(), self.path.clone());
-        let kept = tokio::task::spawn_blocking(move || kept::write(&path, &state)).await;
-        if let Ok(Err(error)) = kept {
+        let (state, path, machine) = (self.declared.to_wire(), self.path.clone(), self.journal.machine());
+        let disk = Arc::clone(&machine.disk);
+        if let Err(error) = machine.wait_for(move || kept::write(&*disk, &path, &state)).await {
             tracing::warn!(path = %self.path.display(), %error, "the desired state cannot be kept for the next start");
         }
     }

@@ -1,9 +1,7 @@
 //! The segmented log: open and replay, append and sync, rotate and clean. Synchronous; the writer thread drives it.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::JournalError;
@@ -11,6 +9,8 @@ use super::record::Record;
 use super::segment::{self, HEADER_BYTES, Header};
 use super::state::{Home, State, StateCell};
 use crate::clock::{BootId, Stamp};
+use crate::disk::DiskFile;
+use crate::machine::Machine;
 
 /// Bytes after which a segment is closed and the next one begun.
 pub(crate) const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
@@ -49,40 +49,48 @@ struct Filed {
 
 /// An open journal.
 pub(crate) struct Log {
+    machine: Machine,
     dir: PathBuf,
-    _lock: File,
+    _lock: Box<dyn Send>,
     identity: Identity,
     boot: BootId,
     place: [u8; 16],
     segment_bytes: u64,
     closed: VecDeque<Filed>,
     active: Filed,
-    file: File,
+    file: Box<dyn DiskFile>,
     batch: Vec<u8>,
     homes: Vec<Home>,
 }
 
 impl Log {
     /// Opens the journal in `dir`, or creates it there, and replays it. `fresh_id` becomes the id of a new journal.
-    pub(crate) fn open(dir: &Path, segment_bytes: u64, fresh_id: [u8; 16]) -> Result<(Log, StateCell), JournalError> {
-        create_dir(dir)?;
-        let lock = lock(dir)?;
-        let now = Stamp::now();
-        let (boot, place) = (BootId::current(), segment::place_of(dir)?);
-        let numbers = segment::list(dir)?;
+    pub(crate) fn open(
+        machine: &Machine,
+        dir: &Path,
+        segment_bytes: u64,
+        fresh_id: [u8; 16],
+    ) -> Result<(Log, StateCell), JournalError> {
+        let disk = &*machine.disk;
+        disk.create_dir(dir).map_err(JournalError::io("create", dir))?;
+        let lock = lock(machine, dir)?;
+        let now = machine.now();
+        let boot = BootId(machine.clock.boot());
+        let place = disk.place(dir).map_err(JournalError::io("look at", dir))?;
+        let numbers = segment::list(disk, dir)?;
         let mut state = State::starting_at(0);
         let mut closed = VecDeque::new();
         let mut last: Option<Header> = None;
         for number in &numbers {
             let is_last = Some(number) == numbers.last();
-            let replayed = segment::read(dir, *number, is_last)?;
+            let replayed = segment::read(disk, dir, *number, is_last)?;
             let path = segment::path_of(dir, *number);
             if last.is_some_and(|last| last.journal_id != replayed.header.journal_id) {
                 return Err(JournalError::Corrupt { path, offset: 0, what: "the segment is another journal's" });
             }
             if replayed.is_torn {
                 tracing::warn!(path = %path.display(), end = replayed.end, "the journal ends in a torn record; it is cut off");
-                cut(&path, replayed.end)?;
+                disk.cut(&path, replayed.end).map_err(JournalError::io("truncate", &path))?;
             }
             if last.is_none() {
                 state = State::starting_at(replayed.header.acknowledged);
@@ -117,8 +125,9 @@ impl Log {
             acknowledged: state.acknowledged(),
             head: state.head(),
         };
-        let file = segment::create(dir, &header)?;
+        let file = segment::create(disk, dir, &header)?;
         let mut log = Log {
+            machine: machine.clone(),
             dir: dir.to_owned(),
             _lock: lock,
             identity,
@@ -153,8 +162,8 @@ impl Log {
         &self.dir
     }
 
-    /// Writes records and makes them durable, and returns where each one stands. Reports must have their offsets.
-    pub(crate) fn append<'a>(&mut self, records: impl IntoIterator<Item = &'a Record>) -> Result<&[Home], WriteError> {
+    /// Writes records and makes them durable. Reports must have their offsets.
+    pub(crate) fn append<'a>(&mut self, records: impl IntoIterator<Item = &'a Record>) -> Result<(), WriteError> {
         self.batch.clear();
         self.homes.clear();
         Record::Batch { at: self.active.bytes }.encode(&mut self.batch);
@@ -162,23 +171,26 @@ impl Log {
             let bytes = record.encode(&mut self.batch);
             self.homes.push(Home { segment: self.active.number, bytes });
         }
-        if let Err(error) = self.file.write_all(&self.batch) {
+        if let Err(error) = self.file.append(&self.batch) {
             return Err(self.take_back(error));
         }
         // After a failed sync the system may have dropped the pages: what the file holds is unknown, and trying again would
         // only hide that.
-        if let Err(source) = self.file.sync_data() {
+        if let Err(source) = self.file.sync() {
             return Err(WriteError::Failed(self.io("sync", source)));
         }
         self.active.bytes += self.batch.len() as u64;
-        Ok(&self.homes)
+        Ok(())
+    }
+
+    /// Where each record of the latest batch stands.
+    pub(crate) fn homes(&self) -> &[Home] {
+        &self.homes
     }
 
     /// Removes a batch that was written in part.
     fn take_back(&mut self, error: io::Error) -> WriteError {
-        let restored =
-            self.file.set_len(self.active.bytes).and_then(|()| self.file.seek(SeekFrom::Start(self.active.bytes)));
-        if let Err(source) = restored {
+        if let Err(source) = self.file.take_back(self.active.bytes) {
             return WriteError::Failed(self.io("truncate", source));
         }
         if is_full(&error) { WriteError::Full } else { WriteError::Failed(self.io("write", error)) }
@@ -208,7 +220,7 @@ impl Log {
             acknowledged,
             head,
         };
-        self.file = match segment::create(&self.dir, &header) {
+        self.file = match segment::create(&*self.machine.disk, &self.dir, &header) {
             Ok(file) => file,
             Err(JournalError::Io { source, .. }) if is_full(&source) => return Err(WriteError::Full),
             Err(error) => return Err(WriteError::Failed(error)),
@@ -234,27 +246,33 @@ impl Log {
                 self.copy_forward(number, state)?;
             }
             let path = segment::path_of(&self.dir, number);
-            fs::remove_file(&path).map_err(|source| WriteError::Failed(JournalError::io("delete", &path)(source)))?;
+            let removed = self.machine.disk.remove(&path);
+            removed.map_err(|source| WriteError::Failed(JournalError::io("delete", &path)(source)))?;
             self.closed.pop_front();
         }
-        segment::sync_dir(&self.dir).map_err(WriteError::Failed)
+        let synced = self.machine.disk.sync_dir(&self.dir);
+        synced.map_err(|source| WriteError::Failed(JournalError::io("sync", &self.dir)(source)))
     }
 
     fn copy_forward(&mut self, number: u64, state: &StateCell) -> Result<(), WriteError> {
         let records = state.lock().living_in(number);
-        let homes = self.append(&records)?;
-        let now = Stamp::now();
+        self.append(&records)?;
+        let now = self.machine.now();
         let mut state = state.lock();
-        for (record, home) in records.into_iter().zip(homes) {
+        for (record, home) in records.into_iter().zip(self.homes()) {
             state.apply(record, *home, now);
         }
         Ok(())
     }
 
+    /// Now, by the clocks that the journal's stamps read.
+    pub(crate) fn now(&self) -> Stamp {
+        self.machine.now()
+    }
+
     /// Bytes that are free on the journal's disk.
     pub(crate) fn free_bytes(&self) -> io::Result<u64> {
-        let stat = rustix::fs::statvfs(&self.dir)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        self.machine.disk.free_bytes(&self.dir)
     }
 }
 
@@ -262,33 +280,12 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Makes the directory, for its owner only: attempts carry addresses and texts.
-fn create_dir(dir: &Path) -> Result<(), JournalError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(JournalError::io("create", dir))?;
-    match dir.canonicalize().ok().as_deref().and_then(Path::parent) {
-        Some(parent) => segment::sync_dir(parent),
-        None => Ok(()),
-    }
-}
-
-fn lock(dir: &Path) -> Result<File, JournalError> {
+fn lock(machine: &Machine, dir: &Path) -> Result<Box<dyn Send>, JournalError> {
     let path = dir.join("lock");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(JournalError::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(JournalError::Locked { dir: dir.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(JournalError::io("lock", &path)(source)),
-    }
-}
-
-fn cut(path: &Path, end: u64) -> Result<(), JournalError> {
-    let file = OpenOptions::new().write(true).open(path).map_err(JournalError::io("open", path))?;
-    file.set_len(end).and_then(|()| file.sync_all()).map_err(JournalError::io("truncate", path))
+    machine.disk.lock(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => JournalError::Locked { dir: dir.to_owned() },
+        _ => JournalError::io("lock", &path)(source),
+    })
 }
 
 fn carry_over(record: &mut Record, now: Stamp) {

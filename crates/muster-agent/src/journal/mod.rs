@@ -3,7 +3,7 @@
 //! An append-only log in segments that says what the agent answers for, what it has begun, and what it has to tell the
 //! server. Whatever the agent promises (that it has an attempt, that a message was handed to a gateway at most once, that a
 //! webhook was taken) is durable here first. [`record`] is the disk's language, [`state`] what it means, [`log`] the files,
-//! [`writer`] the one thread that writes.
+//! [`writer`] the one that writes.
 
 mod chains;
 pub(crate) mod error;
@@ -14,20 +14,21 @@ pub(crate) mod state;
 mod writer;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::clock::Stamp;
+use crate::machine::{Machine, Waiting};
 pub(crate) use error::AppendError;
 pub use error::JournalError;
 use log::{Identity, Log, SEGMENT_BYTES};
 use record::Record;
 use state::{Home, State};
-use writer::{Order, Shared, Writer};
+use writer::{Order, Shared, Wake, Writer};
 
 /// Free bytes on the journal's disk below which no more work is taken: room for the outcomes of what is held, and for the
 /// host to stay usable.
@@ -38,27 +39,51 @@ pub const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 pub(crate) struct Journal {
     shared: Arc<Shared>,
     identity: Identity,
+    machine: Machine,
 }
 
 /// Closes the journal. Dropped, it closes it as well, and does not wait.
 pub(crate) struct Closer {
     shared: Arc<Shared>,
-    thread: Option<thread::JoinHandle<()>>,
+    writer: Option<Running>,
+}
+
+/// The running writer.
+enum Running {
+    Thread(thread::JoinHandle<()>),
+    Task(tokio::task::JoinHandle<()>),
 }
 
 impl Journal {
     /// Opens the journal in `dir`, or creates it there.
-    pub(crate) fn open(dir: &Path, free_bytes_min: u64) -> Result<(Journal, Closer), JournalError> {
-        let (log, state) = Log::open(dir, SEGMENT_BYTES, rand::random())?;
+    pub(crate) fn open(machine: &Machine, dir: &Path, free_bytes_min: u64) -> Result<(Journal, Closer), JournalError> {
+        let (log, state) = Log::open(machine, dir, SEGMENT_BYTES, rand::random())?;
         let identity = log.identity();
-        let shared = Shared::new(state);
-        let mut writer = Writer { log, shared: Arc::clone(&shared), free_bytes_min, found_no_room: false };
-        writer.check_room(true);
-        let thread = thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || writer.run())
-            .map_err(JournalError::io("start the writer of", dir))?;
-        Ok((Journal { shared: Arc::clone(&shared), identity }, Closer { shared, thread: Some(thread) }))
+        let wake = match machine.waiting {
+            Waiting::Threads => Wake::Thread(Condvar::new()),
+            Waiting::Tasks(_) => Wake::Task(Notify::new()),
+        };
+        let shared = Shared::new(state, wake);
+        let writer = Writer::new(log, Arc::clone(&shared), free_bytes_min);
+        let writer = match &machine.waiting {
+            Waiting::Threads => {
+                let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run());
+                Running::Thread(thread.map_err(JournalError::io("start the writer of", dir))?)
+            }
+            Waiting::Tasks(pace) => Running::Task(tokio::spawn(writer.run_as_task(Arc::clone(pace)))),
+        };
+        let journal = Journal { shared: Arc::clone(&shared), identity, machine: machine.clone() };
+        Ok((journal, Closer { shared, writer: Some(writer) }))
+    }
+
+    /// Now, by the clocks that the journal's stamps read.
+    pub(crate) fn now(&self) -> Stamp {
+        self.machine.now()
+    }
+
+    /// The machine that the journal lies on.
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
     }
 
     /// Who this journal is.
@@ -86,7 +111,7 @@ impl Journal {
     /// Notes that the server committed all reports up to `through`. It holds at once, and becomes durable with what is
     /// written next: if it is lost, reports are sent again, and skipped.
     pub(crate) fn acknowledge(&self, through: u64) {
-        self.shared.state().apply(Record::Acknowledged(through), Home::default(), Stamp::now());
+        self.shared.state().apply(Record::Acknowledged(through), Home::default(), self.now());
         self.shared.push_quietly(Record::Acknowledged(through));
     }
 
@@ -122,10 +147,17 @@ impl Journal {
 }
 
 impl Closer {
-    /// Writes what was ordered so far, takes nothing more, and waits for the writer to end. Blocks for one sync.
-    pub(crate) fn close(mut self) {
+    /// Writes what was ordered so far, takes nothing more, and waits for the writer to end.
+    pub(crate) async fn close(mut self) {
         self.shared.close();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+        let has_panicked = match self.writer.take() {
+            Some(Running::Thread(thread)) => {
+                tokio::task::spawn_blocking(|| thread.join().is_err()).await.is_ok_and(|panicked| panicked)
+            }
+            Some(Running::Task(task)) => task.await.is_err(),
+            None => false,
+        };
+        if has_panicked {
             tracing::error!("the journal's writer ended in a panic");
         }
     }

@@ -1,13 +1,11 @@
 //! One file of the journal: its name, its header, and how it is read back.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::JournalError;
 use super::record::{FrameError, Record};
 use crate::clock::BootId;
+use crate::disk::{Disk, DiskFile};
 
 /// The format that this version writes, and the newest that it reads.
 const FORMAT: u32 = 1;
@@ -30,21 +28,12 @@ pub(crate) struct Header {
     pub(crate) opening: u64,
     /// The boot whose clock its stamps read.
     pub(crate) boot: BootId,
-    /// Where the journal stood: see [`place_of`].
+    /// Where the journal stood: a copied or restored one stands elsewhere, a restarted one does not.
     pub(crate) place: [u8; 16],
     /// Reports up to here were committed at the server.
     pub(crate) acknowledged: u64,
     /// Offset of the latest report.
     pub(crate) head: u64,
-}
-
-/// Device and inode of a directory: a copied or restored journal stands elsewhere, a restarted one does not.
-pub(crate) fn place_of(dir: &Path) -> Result<[u8; 16], JournalError> {
-    let stat = rustix::fs::stat(dir).map_err(std::io::Error::from).map_err(JournalError::io("look at", dir))?;
-    let mut place = [0; 16];
-    place[..8].copy_from_slice(&stat.st_dev.to_le_bytes());
-    place[8..].copy_from_slice(&stat.st_ino.to_le_bytes());
-    Ok(place)
 }
 
 /// The file of segment `number`.
@@ -53,10 +42,9 @@ pub(crate) fn path_of(dir: &Path, number: u64) -> PathBuf {
 }
 
 /// Numbers of the segments in a directory, in order.
-pub(crate) fn list(dir: &Path) -> Result<Vec<u64>, JournalError> {
+pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, JournalError> {
     let mut numbers = Vec::new();
-    for entry in fs::read_dir(dir).map_err(JournalError::io("list", dir))? {
-        let path = entry.map_err(JournalError::io("list", dir))?.path();
+    for path in disk.list(dir).map_err(JournalError::io("list", dir))? {
         if path.extension().is_some_and(|extension| extension == EXTENSION) {
             let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
             numbers.push(number.ok_or_else(|| JournalError::NotAJournal { path: path.clone() })?);
@@ -125,26 +113,15 @@ impl Header {
 }
 
 /// Creates a segment that holds its header and nothing else. It is durable, and whole from the moment it has its name.
-pub(crate) fn create(dir: &Path, header: &Header) -> Result<File, JournalError> {
+pub(crate) fn create(disk: &dyn Disk, dir: &Path, header: &Header) -> Result<Box<dyn DiskFile>, JournalError> {
     let path = path_of(dir, header.number);
     let draft = path.with_extension("draft");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&draft)
-        .map_err(JournalError::io("create", &draft))?;
-    file.write_all(&header.encode()).map_err(JournalError::io("write", &draft))?;
-    file.sync_all().map_err(JournalError::io("sync", &draft))?;
-    fs::rename(&draft, &path).map_err(JournalError::io("rename", &draft))?;
-    sync_dir(dir)?;
+    let mut file = disk.create(&draft).map_err(JournalError::io("create", &draft))?;
+    file.append(&header.encode()).map_err(JournalError::io("write", &draft))?;
+    file.sync().map_err(JournalError::io("sync", &draft))?;
+    disk.rename(&draft, &path).map_err(JournalError::io("rename", &draft))?;
+    disk.sync_dir(dir).map_err(JournalError::io("sync", dir))?;
     Ok(file)
-}
-
-/// Makes the names in a directory durable.
-pub(crate) fn sync_dir(dir: &Path) -> Result<(), JournalError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(JournalError::io("sync", dir))
 }
 
 /// A segment as it was read back.
@@ -161,9 +138,9 @@ pub(crate) struct Segment {
 }
 
 /// Reads a segment. Only the last one of a journal may be torn; the caller decides which that is.
-pub(crate) fn read(dir: &Path, number: u64, is_last: bool) -> Result<Segment, JournalError> {
+pub(crate) fn read(disk: &dyn Disk, dir: &Path, number: u64, is_last: bool) -> Result<Segment, JournalError> {
     let path = path_of(dir, number);
-    let bytes = fs::read(&path).map_err(JournalError::io("read", &path))?;
+    let bytes = disk.read(&path).map_err(JournalError::io("read", &path))?;
     let header = Header::decode(&path, &bytes)?;
     if header.number != number {
         return Err(JournalError::Corrupt { path, offset: 0, what: "the header is another segment's" });

@@ -14,7 +14,9 @@ use super::record::{Accept, Record, Report, Settled, Settlement};
 use super::segment;
 use super::state::{OUTCOMES_REMEMBERED_FOR, State, StateCell};
 use super::{FREE_BYTES_MIN, Journal};
-use crate::clock::Stamp;
+use crate::clock::{Clock, Stamp, SystemClock};
+use crate::disk::SystemDisk;
+use crate::machine::Machine;
 
 const JOURNAL_ID: [u8; 16] = [7; 16];
 
@@ -114,7 +116,12 @@ fn records(steps: &[Step], state: &State, order: &mut u64) -> Vec<Record> {
     let mut head = state.head();
     let mut report = |settles| {
         head += 1;
-        Record::Report(Report { offset: head, stamp: Stamp::now(), settles, body: Bytes::from_static(b"report") })
+        Record::Report(Report {
+            offset: head,
+            stamp: Stamp::read(&SystemClock),
+            settles,
+            body: Bytes::from_static(b"report"),
+        })
     };
     let mut records = Vec::new();
     for step in steps {
@@ -127,7 +134,7 @@ fn records(steps: &[Step], state: &State, order: &mut u64) -> Vec<Record> {
                     chain,
                     weight: 1,
                     report_committed: state.acknowledged(),
-                    stamp: Stamp::now(),
+                    stamp: Stamp::read(&SystemClock),
                     body: Bytes::from_static(b"attempt"),
                 })
             }
@@ -161,7 +168,7 @@ impl Bench {
 
     fn reopen(&mut self) -> Result<(), JournalError> {
         self.open = None;
-        self.open = Some(Log::open(self.dir.path(), self.segment_bytes, JOURNAL_ID)?);
+        self.open = Some(Log::open(&Machine::system(), self.dir.path(), self.segment_bytes, JOURNAL_ID)?);
         Ok(())
     }
 
@@ -172,9 +179,10 @@ impl Bench {
     fn append(&mut self, steps: &[Step]) -> Vec<Record> {
         let (log, state) = self.open.as_mut().unwrap();
         let records = records(steps, &state.lock(), &mut self.order);
-        let homes = log.append(&records).unwrap().to_vec();
+        log.append(&records).unwrap();
+        let homes = log.homes().to_vec();
         for (record, home) in records.iter().zip(homes) {
-            state.lock().apply(record.clone(), home, Stamp::now());
+            state.lock().apply(record.clone(), home, Stamp::read(&SystemClock));
             self.model.apply(record);
         }
         if log.is_rotation_due() {
@@ -184,7 +192,7 @@ impl Bench {
     }
 
     fn active_path(&self) -> PathBuf {
-        segment::path_of(self.dir.path(), *segment::list(self.dir.path()).unwrap().last().unwrap())
+        segment::path_of(self.dir.path(), *segment::list(&SystemDisk, self.dir.path()).unwrap().last().unwrap())
     }
 }
 
@@ -279,25 +287,28 @@ proptest! {
 #[test]
 fn openings_are_counted_and_one_process_has_the_journal() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, _) = Log::open(dir.path(), 1024, JOURNAL_ID).unwrap();
+    let (log, _) = Log::open(&Machine::system(), dir.path(), 1024, JOURNAL_ID).unwrap();
     assert_eq!(log.identity().opening, 1);
-    assert!(matches!(Log::open(dir.path(), 1024, JOURNAL_ID), Err(JournalError::Locked { .. })));
+    assert!(matches!(Log::open(&Machine::system(), dir.path(), 1024, JOURNAL_ID), Err(JournalError::Locked { .. })));
     drop(log);
-    let (log, _) = Log::open(dir.path(), 1024, [9; 16]).unwrap();
+    let (log, _) = Log::open(&Machine::system(), dir.path(), 1024, [9; 16]).unwrap();
     assert_eq!((log.identity().journal_id, log.identity().opening), (JOURNAL_ID, 2));
 }
 
 #[test]
 fn a_copied_journal_is_not_at_home() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    drop(Log::open(here.path(), 1024, JOURNAL_ID).unwrap());
+    drop(Log::open(&Machine::system(), here.path(), 1024, JOURNAL_ID).unwrap());
     for entry in fs::read_dir(here.path()).unwrap() {
         let path = entry.unwrap().path();
         fs::copy(&path, there.path().join(path.file_name().unwrap())).unwrap();
     }
-    assert!(!Log::open(there.path(), 1024, JOURNAL_ID).unwrap().0.identity().is_at_home);
-    let boots_are_known = crate::clock::BootId::current().is_same(crate::clock::BootId::current());
-    assert_eq!(Log::open(here.path(), 1024, JOURNAL_ID).unwrap().0.identity().is_at_home, boots_are_known);
+    assert!(!Log::open(&Machine::system(), there.path(), 1024, JOURNAL_ID).unwrap().0.identity().is_at_home);
+    let boots_are_known = SystemClock.boot() != [0; 16];
+    assert_eq!(
+        Log::open(&Machine::system(), here.path(), 1024, JOURNAL_ID).unwrap().0.identity().is_at_home,
+        boots_are_known
+    );
 }
 
 #[test]
@@ -307,20 +318,21 @@ fn restarts_leave_no_trail_of_files() {
     for _ in 0..20 {
         bench.reopen().unwrap();
     }
-    assert_eq!(segment::list(bench.dir.path()).unwrap().len(), 1);
+    assert_eq!(segment::list(&SystemDisk, bench.dir.path()).unwrap().len(), 1);
     assert_eq!(bench.state(), bench.model);
 }
 
 #[test]
 fn what_was_forgotten_stays_known_when_its_segment_is_gone() {
     let mut bench = Bench::new(512);
-    let now = Stamp::now();
+    let now = Stamp::read(&SystemClock);
     let long_ago = i64::try_from(2 * OUTCOMES_REMEMBERED_FOR.as_millis()).unwrap();
     let stamp = Stamp { boot_ms: now.boot_ms - long_ago, wall_ms: now.wall_ms - long_ago };
     let settles = Some(Settled { attempt: attempt_ref(1, 1), how: Settlement::Sent });
     let outcome = [Record::Report(Report { offset: 1, stamp, settles, body: Bytes::new() }), Record::Acknowledged(1)];
     let (log, state) = bench.open.as_mut().unwrap();
-    let homes = log.append(&outcome).unwrap().to_vec();
+    log.append(&outcome).unwrap();
+    let homes = log.homes().to_vec();
     outcome.iter().zip(homes).for_each(|(record, home)| state.lock().apply(record.clone(), home, now));
     let first = bench.active_path();
     while first.exists() {
@@ -336,47 +348,55 @@ fn what_was_forgotten_stays_known_when_its_segment_is_gone() {
 #[test]
 fn a_missing_segment_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    drop(Log::open(dir.path(), 1024, JOURNAL_ID).unwrap());
+    drop(Log::open(&Machine::system(), dir.path(), 1024, JOURNAL_ID).unwrap());
     fs::write(segment::path_of(dir.path(), 5), b"x").unwrap();
-    assert!(matches!(Log::open(dir.path(), 1024, JOURNAL_ID), Err(JournalError::SegmentMissing { number: 2, .. })));
+    assert!(matches!(
+        Log::open(&Machine::system(), dir.path(), 1024, JOURNAL_ID),
+        Err(JournalError::SegmentMissing { number: 2, .. })
+    ));
 }
 
 #[test]
 fn a_newer_format_is_refused_politely() {
     let dir = tempfile::tempdir().unwrap();
-    drop(Log::open(dir.path(), 1024, JOURNAL_ID).unwrap());
+    drop(Log::open(&Machine::system(), dir.path(), 1024, JOURNAL_ID).unwrap());
     let path = segment::path_of(dir.path(), 1);
     let mut bytes = fs::read(&path).unwrap();
     bytes[8] = 9;
     fs::write(&path, bytes).unwrap();
-    let error = Log::open(dir.path(), 1024, JOURNAL_ID).err().unwrap();
+    let error = Log::open(&Machine::system(), dir.path(), 1024, JOURNAL_ID).err().unwrap();
     assert!(matches!(error, JournalError::VersionUnsupported { found: 9, .. }), "{error}");
 }
 
 fn receipt() -> Vec<Record> {
-    vec![Record::Report(Report { offset: 0, stamp: Stamp::now(), settles: None, body: Bytes::from_static(b"x") })]
+    vec![Record::Report(Report {
+        offset: 0,
+        stamp: Stamp::read(&SystemClock),
+        settles: None,
+        body: Bytes::from_static(b"x"),
+    })]
 }
 
 #[tokio::test]
 async fn many_callers_share_a_sync_and_each_gets_its_offset() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, closer) = Journal::open(dir.path(), 0).unwrap();
+    let (journal, closer) = Journal::open(&Machine::system(), dir.path(), 0).unwrap();
     let calls: Vec<_> = (0..200).map(|_| journal.append(receipt())).collect();
     let mut offsets: Vec<u64> = futures::future::join_all(calls).await.into_iter().map(Result::unwrap).collect();
     offsets.sort_unstable();
     assert_eq!(offsets, (1..=200).collect::<Vec<u64>>());
     assert_eq!(*journal.head().borrow(), 200);
     journal.acknowledge(150);
-    tokio::task::spawn_blocking(|| closer.close()).await.unwrap();
+    closer.close().await;
     assert_eq!(journal.append(receipt()).await, Err(AppendError::Closed));
-    let (journal, _closer) = Journal::open(dir.path(), FREE_BYTES_MIN).unwrap();
+    let (journal, _closer) = Journal::open(&Machine::system(), dir.path(), FREE_BYTES_MIN).unwrap();
     assert_eq!(journal.read(|state| (state.acknowledged(), state.head(), state.pending_count())), (150, 200, 50));
 }
 
 #[tokio::test]
 async fn a_full_disk_refuses_new_work_and_keeps_what_has_to_be_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _closer) = Journal::open(dir.path(), u64::MAX).unwrap();
+    let (journal, _closer) = Journal::open(&Machine::system(), dir.path(), u64::MAX).unwrap();
     let mut is_full = journal.is_full();
     is_full.wait_for(|full| *full).await.unwrap();
     assert_eq!(journal.append_if_room(receipt()).await, Err(AppendError::Full));

@@ -1,19 +1,20 @@
-//! The journal's one writer: a thread that takes whatever waits, writes it in one piece, syncs once, and answers everybody.
+//! The journal's one writer: it takes whatever waits, writes it in one piece, syncs once, and answers everybody.
 //!
 //! While one batch is being synced the next one forms. Nobody holds a lock over a write: the queue and the state are locked
-//! for moments only.
+//! for moments only. The writer is a thread, except in a simulation, where it is a task.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 
 use super::error::{AppendError, JournalError};
 use super::log::{Log, WriteError};
 use super::record::Record;
 use super::state::{State, StateCell};
-use crate::clock::Stamp;
+use crate::machine::Pace;
 
 /// How often the room on the disk is looked at.
 const ROOM_CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -44,10 +45,27 @@ struct Queue {
     closed: bool,
 }
 
+/// Wakes the writer.
+pub(super) enum Wake {
+    /// It is a thread.
+    Thread(Condvar),
+    /// It is a task.
+    Task(Notify),
+}
+
+impl Wake {
+    fn wake(&self) {
+        match self {
+            Wake::Thread(wake) => wake.notify_one(),
+            Wake::Task(wake) => wake.notify_one(),
+        }
+    }
+}
+
 /// What the writer shares with those who ask it to write and those who read.
 pub(super) struct Shared {
     queue: Mutex<Queue>,
-    wake: Condvar,
+    wake: Wake,
     state: StateCell,
     /// Offset of the latest durable report.
     pub(super) head: watch::Sender<u64>,
@@ -65,12 +83,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(state: StateCell) -> Arc<Self> {
+    pub(super) fn new(state: StateCell, wake: Wake) -> Arc<Self> {
         let head = state.lock().head();
         Arc::new(Shared {
             head: watch::Sender::new(head),
             queue: Mutex::default(),
-            wake: Condvar::new(),
+            wake,
             state,
             is_full: watch::Sender::new(false),
             has_failed: AtomicBool::new(false),
@@ -87,7 +105,7 @@ impl Shared {
         }
         queue.orders.push(order);
         drop(queue);
-        self.wake.notify_one();
+        self.wake.wake();
     }
 
     /// Takes an order that nobody waits for: it is written with the next ones, or when the writer next looks by itself.
@@ -100,7 +118,7 @@ impl Shared {
 
     pub(super) fn close(&self) {
         locked(&self.queue).closed = true;
-        self.wake.notify_one();
+        self.wake.wake();
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -125,47 +143,109 @@ impl Shared {
         self.sync_micros.store(average, Ordering::Relaxed);
     }
 
-    /// Waits for orders; `None` when the journal is closed and nothing is left. An empty list after `patience`.
-    fn take(&self, patience: Duration) -> Option<Vec<Order>> {
-        let queue = locked(&self.queue);
-        let (mut queue, _) = self
-            .wake
-            .wait_timeout_while(queue, patience, |queue| queue.orders.is_empty() && !queue.closed)
-            .unwrap_or_else(PoisonError::into_inner);
+    /// Takes what is ordered; `None` when the journal is closed and nothing is left.
+    fn take(&self) -> Option<Vec<Order>> {
+        let mut queue = locked(&self.queue);
         if queue.orders.is_empty() && queue.closed { None } else { Some(std::mem::take(&mut queue.orders)) }
     }
+
+    /// Waits, as a thread, until there is something to do, and not longer than `patience`.
+    fn wait(&self, wake: &Condvar, patience: Duration) {
+        let idle = |queue: &mut Queue| queue.orders.is_empty() && !queue.closed;
+        drop(wake.wait_timeout_while(locked(&self.queue), patience, idle));
+    }
+}
+
+/// A batch that is durable.
+struct Written {
+    /// Offset of the latest report.
+    head: u64,
+    /// Offset of the first report of each order.
+    firsts: Vec<u64>,
 }
 
 /// Writes until the journal is closed or fails.
 pub(super) struct Writer {
-    pub(super) log: Log,
-    pub(super) shared: Arc<Shared>,
+    log: Log,
+    shared: Arc<Shared>,
     /// Below this many free bytes no more work is taken.
-    pub(super) free_bytes_min: u64,
+    free_bytes_min: u64,
     /// The latest write found no room, whatever the file system says of free bytes.
-    pub(super) found_no_room: bool,
+    found_no_room: bool,
+    room_checked: Instant,
+    waiting: Vec<Order>,
+    has_ended: bool,
 }
 
 impl Writer {
+    /// A writer that has looked how much room there is.
+    pub(super) fn new(log: Log, shared: Arc<Shared>, free_bytes_min: u64) -> Self {
+        let mut writer = Writer {
+            log,
+            shared,
+            free_bytes_min,
+            found_no_room: false,
+            room_checked: Instant::now(),
+            waiting: Vec::new(),
+            has_ended: false,
+        };
+        writer.check_room(true);
+        writer
+    }
+
     /// The thread's body.
     pub(super) fn run(mut self) {
-        let mut waiting = Vec::new();
-        let mut room_checked = Instant::now();
-        while let Some(orders) = self.shared.take(ROOM_CHECK_EVERY) {
-            waiting.extend(orders);
-            if room_checked.elapsed() >= ROOM_CHECK_EVERY {
-                room_checked = Instant::now();
-                self.check_room(waiting.is_empty());
+        let shared = Arc::clone(&self.shared);
+        while !self.has_ended {
+            if let Wake::Thread(wake) = &shared.wake {
+                shared.wait(wake, ROOM_CHECK_EVERY);
             }
-            if let Err(error) = self.write(&mut waiting) {
-                self.fail(&error, waiting);
-                return;
+            if self.take() {
+                let began = Instant::now();
+                let written = self.write();
+                self.finish(written, began);
             }
         }
     }
 
+    /// The task's body. `pace` says how long the disk takes.
+    pub(super) async fn run_as_task(mut self, pace: Arc<dyn Pace>) {
+        let shared = Arc::clone(&self.shared);
+        while !self.has_ended {
+            if let Wake::Task(wake) = &shared.wake {
+                // Either way it looks.
+                let _ = tokio::time::timeout(ROOM_CHECK_EVERY, wake.notified()).await;
+            }
+            if self.take() {
+                let began = Instant::now();
+                pace.before_write().await;
+                let written = self.write();
+                pace.after_write().await;
+                self.finish(written, began);
+            }
+        }
+    }
+
+    /// Takes what is ordered, and looks after the room. Tells whether there is something to write.
+    fn take(&mut self) -> bool {
+        match self.shared.take() {
+            Some(orders) => self.waiting.extend(orders),
+            None => self.has_ended = true,
+        }
+        if self.room_checked.elapsed() >= ROOM_CHECK_EVERY {
+            self.room_checked = Instant::now();
+            self.check_room(self.waiting.is_empty());
+        }
+        if *self.shared.is_full.borrow() {
+            for order in self.waiting.extract_if(.., |order| order.needs_room) {
+                order.answer(Err(AppendError::Full));
+            }
+        }
+        !self.waiting.is_empty()
+    }
+
     /// Looks how much room the disk has.
-    pub(super) fn check_room(&mut self, nothing_waits: bool) {
+    fn check_room(&mut self, nothing_waits: bool) {
         if nothing_waits {
             self.found_no_room = false;
         }
@@ -188,22 +268,14 @@ impl Writer {
         }
     }
 
-    /// Writes what waits. What finds no room stays in `waiting`.
-    fn write(&mut self, waiting: &mut Vec<Order>) -> Result<(), JournalError> {
-        if *self.shared.is_full.borrow() {
-            for order in waiting.extract_if(.., |order| order.needs_room) {
-                order.answer(Err(AppendError::Full));
-            }
-        }
-        if waiting.is_empty() {
-            return Ok(());
-        }
+    /// Makes what waits durable.
+    fn write(&mut self) -> Result<Written, WriteError> {
         let (mut head, mut order_no) = {
             let state = self.shared.state();
             (state.head(), state.order())
         };
-        let mut firsts = Vec::with_capacity(waiting.len());
-        for order in waiting.iter_mut() {
+        let mut firsts = Vec::with_capacity(self.waiting.len());
+        for order in &mut self.waiting {
             firsts.push(head + 1);
             for record in &mut order.records {
                 match record {
@@ -219,31 +291,44 @@ impl Writer {
                 }
             }
         }
-        let began = Instant::now();
-        let homes = match self.log.append(waiting.iter().flat_map(|order| &order.records)) {
-            Ok(homes) => homes,
-            Err(WriteError::Failed(error)) => return Err(error),
+        self.log.append(self.waiting.iter().flat_map(|order| &order.records))?;
+        Ok(Written { head, firsts })
+    }
+
+    /// Tells what became of what waits. What found no room stays.
+    fn finish(&mut self, written: Result<Written, WriteError>, began: Instant) {
+        let told = match written {
+            Ok(written) => {
+                self.shared.note_sync(began.elapsed());
+                self.tell(written);
+                self.rotate()
+            }
             Err(WriteError::Full) => {
                 self.found_no_room = true;
                 self.set_full(true);
-                return Ok(());
+                Ok(())
             }
+            Err(WriteError::Failed(error)) => Err(error),
         };
+        if let Err(error) = told {
+            self.fail(&error);
+        }
+    }
+
+    fn tell(&mut self, Written { head, firsts }: Written) {
         self.found_no_room = false;
-        self.shared.note_sync(began.elapsed());
-        let now = Stamp::now();
+        let now = self.log.now();
         {
             let mut state = self.shared.state();
-            let records = waiting.iter_mut().flat_map(|order| order.records.drain(..));
-            for (record, home) in records.zip(homes) {
+            let records = self.waiting.iter_mut().flat_map(|order| order.records.drain(..));
+            for (record, home) in records.zip(self.log.homes()) {
                 state.apply(record, *home, now);
             }
         }
         self.shared.head.send_if_modified(|shown| std::mem::replace(shown, head) != head);
-        for (order, first) in waiting.drain(..).zip(firsts) {
+        for (order, first) in self.waiting.drain(..).zip(firsts) {
             order.answer(Ok(first));
         }
-        self.rotate()
     }
 
     fn rotate(&mut self) -> Result<(), JournalError> {
@@ -262,14 +347,15 @@ impl Writer {
         }
     }
 
-    fn fail(&self, error: &JournalError, waiting: Vec<Order>) {
+    fn fail(&mut self, error: &JournalError) {
+        self.has_ended = true;
         tracing::error!(%error, "the journal cannot be written any more: the agent stops, and starts again from what is durable");
         self.shared.has_failed.store(true, Ordering::Release);
         let mut queue = locked(&self.shared.queue);
         queue.closed = true;
         let orders = std::mem::take(&mut queue.orders);
         drop(queue);
-        for order in waiting.into_iter().chain(orders) {
+        for order in self.waiting.drain(..).chain(orders) {
             order.answer(Err(AppendError::Closed));
         }
         // Wakes those who wait for the head, so that they see the failure.

@@ -15,7 +15,7 @@ mod queue;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use muster_domain::content::{MediaDigest, MediaSource};
@@ -24,13 +24,13 @@ use muster_domain::message::{AttemptRef, HandbackReason, Outcome};
 use muster_gateway::{SendError, SendRequest};
 use muster_proto::convert::agent_v1::{AttemptOutcome, usable_network_id};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::gate::Phase;
 use self::gate::{Facts, Standing, Verdict, decide};
 pub(crate) use self::queue::{Item, LaneQueue};
 use crate::bots::{Bot, Bots, OpenGateway};
-use crate::clock::Stamp;
 use crate::journal::record::{Record, Settlement};
 use crate::journal::{AppendError, Journal};
 use crate::media::Media;
@@ -154,7 +154,7 @@ impl Lanes {
         let facts = Facts {
             phase: conditions.phase,
             standing,
-            age: item.arrived.age(Stamp::now()),
+            age: item.arrived.age(self.journal.now()),
             start_within: item.attempt.start_within,
             is_chain_broken,
         };
@@ -301,7 +301,7 @@ impl Lanes {
     /// Notes how an attempt ended.
     fn end(&self, bot: &Bot, item: &Item, outcome: Outcome, gateway: Duration, draft: &mut Draft) {
         let (attempt, chain) = (item.attempt.attempt, item.attempt.chain);
-        let now = Stamp::now();
+        let now = self.journal.now();
         if Settlement::of(&outcome).breaks_chain() {
             bot.lane().break_chain(chain);
             draft.broken.push((chain, draft.reports));
@@ -372,7 +372,7 @@ impl Lanes {
         let outcome = match answer {
             Ok(Ok(sent)) => {
                 if gateway.gives_signs() {
-                    bot.note_sent(Stamp::now());
+                    bot.note_sent(self.journal.now());
                 }
                 Outcome::Sent { network_id: usable_network_id(sent.network_id) }
             }

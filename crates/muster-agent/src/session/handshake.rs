@@ -12,7 +12,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::{Credits, End, Sessions};
-use crate::clock::Stamp;
 use crate::journal::record::Forgotten;
 
 /// The revision of the protocol that this agent speaks.
@@ -81,7 +80,7 @@ impl Sessions {
         });
         let forgotten = forgotten.map(|Forgotten { through, stamp }| wire::ForgottenOutcomes {
             through,
-            age_ms: u64::try_from(stamp.age(Stamp::now()).as_millis()).unwrap_or(u64::MAX),
+            age_ms: u64::try_from(stamp.age(self.journal.now()).as_millis()).unwrap_or(u64::MAX),
         });
         wire::Hello {
             node: self.node.to_string(),

@@ -134,7 +134,10 @@ impl Intake {
                         self.gather(dispatch, &mut batch);
                         Ok(())
                     }
-                    Arrival::Cancel(attempts) => self.take_out(&mut batch, &attempts, cancelled).await,
+                    Arrival::Cancel(attempts) => {
+                        let now = self.journal.now();
+                        self.take_out(&mut batch, &attempts, |item| cancelled(item, now)).await
+                    }
                     Arrival::Drop(attempts) => {
                         self.take_out(&mut batch, &attempts, |item| Record::Forget(item.attempt.attempt)).await
                     }
@@ -157,7 +160,7 @@ impl Intake {
     fn gather(&self, dispatch: Dispatch, batch: &mut Batch) {
         let Dispatch { seq, report_committed, arrived, attempts } = dispatch;
         let verdicts = self.journal.read(|state| verdicts(state, &attempts, &mut batch.accepted));
-        let now = Stamp::now();
+        let now = self.journal.now();
         let mut repeats = 0_usize;
         for (arrival, (verdict, broken_at)) in attempts.into_iter().zip(verdicts) {
             let (attempt, weight) = (arrival.attempt(), arrival.weight());
@@ -320,8 +323,8 @@ fn ended(attempt: AttemptRef, outcome: Outcome, now: Stamp) -> Record {
     report::outcome(AttemptOutcome { attempt, outcome, queued: Duration::ZERO, gateway: Duration::ZERO }, now)
 }
 
-fn cancelled(item: &Item) -> Record {
-    let (attempt, now) = (item.attempt.attempt, Stamp::now());
+fn cancelled(item: &Item, now: Stamp) -> Record {
+    let attempt = item.attempt.attempt;
     let queued = item.arrived.age(now);
     report::outcome(AttemptOutcome { attempt, outcome: Outcome::Cancelled, queued, gateway: Duration::ZERO }, now)
 }

@@ -14,7 +14,7 @@ mod verdict;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use muster_domain::NodeId;
 use muster_proto::agent_v1 as wire;
@@ -128,7 +128,7 @@ impl Sessions {
             if self.journal.has_failed() {
                 return Err(AgentError::JournalFailed);
             }
-            let began = Instant::now();
+            let began = tokio::time::Instant::now();
             let opening = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),

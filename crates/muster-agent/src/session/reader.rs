@@ -16,7 +16,6 @@ use tonic::Streaming;
 
 use super::intake::{Arrival, Arrived, Dispatch, Underway};
 use super::{Credits, End, Outbox, Shared};
-use crate::clock::Stamp;
 use crate::command::SessionCommands;
 use crate::journal::Journal;
 use crate::journal::state::Load;
@@ -101,7 +100,7 @@ impl Reader {
             attempts.push(arrived);
         }
         let report_committed = dispatch.report_committed;
-        let dispatch = Dispatch { seq, report_committed, arrived: Stamp::now(), attempts };
+        let dispatch = Dispatch { seq, report_committed, arrived: self.journal.now(), attempts };
         let _ = self.arrivals.send(Arrival::Dispatch(dispatch));
         Ok(())
     }

@@ -137,7 +137,7 @@ impl Sender {
         let first_offset = self.sent + 1;
         let room = self.frame_bytes_max.saturating_sub(FRAME_OVERHEAD_BYTES);
         let gathered = self.journal.read(|state| gather(state, first_offset, room));
-        let now = Stamp::now();
+        let now = self.journal.now();
         self.sent += gathered.len() as u64;
         let reports = gathered
             .into_iter()

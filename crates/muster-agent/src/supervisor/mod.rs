@@ -22,7 +22,6 @@ use self::link::Link;
 pub(crate) use self::link::LinkUpdate;
 use self::watch::{Step, Watch};
 use crate::bots::{Bot, OpenGateway};
-use crate::clock::Stamp;
 use crate::journal::Journal;
 use crate::report;
 
@@ -156,7 +155,7 @@ impl Supervision {
                 if is_up {
                     self.link.tell(LinkUpdate::Progress(LinkProgress::Linked { address: None }));
                 }
-                self.watch.set_silent(gateway.gives_signs() && bot.vitals.is_silent(Stamp::now()));
+                self.watch.set_silent(gateway.gives_signs() && bot.vitals.is_silent(self.journal.now()));
             }
             Step::Restart => {
                 let answer = self.call(gateway.gateway.restart(&bot.id)).await;
@@ -240,6 +239,6 @@ impl Supervision {
             return true;
         };
         tracing::info!(bot = %self.bot.id, connection = %change.connection, detail = %change.detail, "the login changed");
-        self.journal.append(vec![report::connection(change)]).await.is_ok()
+        self.journal.append(vec![report::connection(change, self.journal.now())]).await.is_ok()
     }
 }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::gateway::Scripted;
 use self::server::{Conversation, HandDriven};
+use crate::agent::Surroundings;
 use crate::config::Config;
 use crate::error::AgentError;
 
@@ -70,8 +71,9 @@ impl Agent {
         let open = Box::new(move |_: GatewayKind, _: GatewaySettings| {
             Ok(Arc::clone(&opened) as Arc<dyn muster_gateway::Gateway>)
         });
+        let surroundings = Surroundings { open, ..Surroundings::default() };
         let token = shutdown.clone();
-        let task = runtime.spawn(async move { crate::agent::start_with(config, open).await?.run(token).await });
+        let task = runtime.spawn(async move { crate::agent::start_in(config, surroundings).await?.run(token).await });
         Agent { gateway, shutdown, runtime: Some(runtime), task }
     }
 

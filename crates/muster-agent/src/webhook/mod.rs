@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::bots::{Bot, Bots};
+use crate::clock::Stamp;
+use crate::disk::Disk;
 use crate::error::AgentError;
 use crate::journal::record::Record;
 use crate::journal::{AppendError, Journal};
@@ -65,9 +67,10 @@ impl Receiver {
     pub(crate) async fn listen(
         listen: SocketAddr,
         public: Option<Url>,
+        disk: &dyn Disk,
         journal_dir: &std::path::Path,
     ) -> Result<Receiver, AgentError> {
-        let secret = secret::read_or_create(journal_dir)?;
+        let secret = secret::read_or_create(disk, journal_dir)?;
         let failed = |source| AgentError::WebhookListen { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
@@ -158,7 +161,8 @@ impl Desk {
     }
 
     async fn take(&self, bot: &Bot, events: Vec<Event>) -> StatusCode {
-        let records: Vec<Record> = events.into_iter().filter_map(|event| take_event(bot, event)).collect();
+        let now = self.journal.now();
+        let records: Vec<Record> = events.into_iter().filter_map(|event| take_event(bot, event, now)).collect();
         if records.is_empty() {
             return StatusCode::OK;
         }
@@ -176,7 +180,7 @@ impl Desk {
 ///
 /// A note may be lost when the agent stops right then. The supervisor looks for itself at its next start, and what it finds is
 /// reported.
-fn take_event(bot: &Bot, event: Event) -> Option<Record> {
+fn take_event(bot: &Bot, event: Event, now: Stamp) -> Option<Record> {
     match event {
         Event::Receipt { network_id, kind, failure } => {
             bot.note_sign();
@@ -186,7 +190,7 @@ fn take_event(bot: &Bot, event: Event) -> Option<Record> {
                 |violation| tracing::warn!(bot = %bot.id, %violation, "a receipt breaks a rule and is left out"),
             )
             .ok()?;
-            Some(report::receipt(receipt))
+            Some(report::receipt(receipt, now))
         }
         Event::Echo { .. } => {
             bot.note_sign();
@@ -194,7 +198,7 @@ fn take_event(bot: &Bot, event: Event) -> Option<Record> {
         }
         Event::Inbound { network_id, sender, participant, sender_name, content, reply_to, time: _ } => {
             bot.note_sign();
-            let receive_time = Timestamp::now();
+            let receive_time = Timestamp::from_millisecond(now.wall_ms).unwrap_or(Timestamp::UNIX_EPOCH);
             let received = NewInbound {
                 bot: bot.id.clone(),
                 network_id,
@@ -210,7 +214,7 @@ fn take_event(bot: &Bot, event: Event) -> Option<Record> {
                 tracing::warn!(bot = %bot.id, %violation, "an inbound message breaks a rule and is left out");
             })
             .ok()?;
-            Some(report::inbound(received))
+            Some(report::inbound(received, now))
         }
         Event::Connected { address } => noted(bot, Note::Connected { address }),
         Event::Connecting => noted(bot, Note::Connecting),

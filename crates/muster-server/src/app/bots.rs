@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster_domain::bot::{Bot, BotSpec, Hold, Stage, StateCounts};
 use muster_domain::limits::{NOTE_CHARS_MAX, RECIPIENT_CHECK_MAX};
-use muster_domain::{Address, BotId, TenantId, Timestamp, Violation};
+use muster_domain::{Address, BotId, TenantId, Violation};
 use muster_proto::convert::v1::bot::{Draft, Update};
 use muster_store::{BotFilter, Expect, FleetWrite, Note, RequestKey};
 
@@ -102,7 +102,7 @@ pub(crate) async fn hold(
     hold: Hold,
     request: Option<RequestKey>,
 ) -> Result<Counted> {
-    let mut violations = hold.violations(Timestamp::now());
+    let mut violations = hold.violations(app.store.now());
     violations.extend(check_author(&hold.author));
     if !violations.is_empty() {
         return Err(violations.into());

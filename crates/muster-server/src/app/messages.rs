@@ -49,7 +49,7 @@ pub(crate) async fn prepare(
     drafts: impl IntoIterator<Item = std::result::Result<Draft, Vec<Violation>>>,
 ) -> Result<Batch> {
     let drafts = drafts.into_iter();
-    let mut lookup = Lookup { app, tenant, now: Timestamp::now(), routes: HashMap::new(), media: HashMap::new() };
+    let mut lookup = Lookup { app, tenant, now: app.store.now(), routes: HashMap::new(), media: HashMap::new() };
     let mut batch = Batch {
         tenant: tenant.clone(),
         places: Vec::with_capacity(drafts.size_hint().0),

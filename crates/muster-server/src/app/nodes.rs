@@ -15,7 +15,7 @@ pub(crate) type Seen = (Node, (NodeState, Option<Timestamp>));
 /// Looks whether the agent of a node is there.
 fn see(app: &App, tenant: &TenantId, node: Node) -> Seen {
     let silent_for = app.sessions.silent_for(tenant, &node.spec.id).unwrap_or_default();
-    let state = node.state(silent_for, &app.patience, Timestamp::now());
+    let state = node.state(silent_for, &app.patience, app.store.now());
     (node, state)
 }
 

@@ -35,11 +35,11 @@ pub(crate) async fn explain(app: &App, tenant: &TenantId, message: &Message) -> 
     }
     let bot = bots::get(app, tenant, &message.bot).await?;
     let node = nodes::get(app, tenant, &bot.node).await?;
-    if let Some(waiting) = of_gate(message, &bot, &node, Timestamp::now()) {
+    if let Some(waiting) = of_gate(message, &bot, &node, app.store.now()) {
         return Ok(Some(waiting));
     }
     let ahead = app.store.message_queue_ahead(tenant, message.id, PRIORITY_STEP).await?;
-    Ok(Some(queued(message, &bot, ahead, Timestamp::now())))
+    Ok(Some(queued(message, &bot, ahead, app.store.now())))
 }
 
 /// A message that waits for a time of its own.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use muster_domain::bot::Hold;
-use muster_domain::{BotId, GatewayId, NodeId, Timestamp, Violation};
+use muster_domain::{BotId, GatewayId, NodeId, Violation};
 use muster_proto::convert::v1::{bot, failure, fingerprint, time};
 use muster_proto::v1::bot_service_server::BotService;
 use muster_proto::v1::link_bot_response::State;
@@ -79,7 +79,7 @@ impl BotService for Bots {
         let id = name(&bot)?;
         let until = until.map(time::timestamp).transpose();
         let until = until.map_err(|violation| Error::from(violation.below("until")))?;
-        let hold = Hold { reason, author, since: Timestamp::now(), until };
+        let hold = Hold { reason, author, since: self.0.store.now(), until };
         let counted = bots::hold(&self.0, &tenancy::of_caller(), &id, hold, key).await?;
         Ok(Response::new(HoldBotResponse { bot: Some(write(&counted)) }))
     }

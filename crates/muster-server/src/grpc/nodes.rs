@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use muster_domain::NodeId;
 use muster_domain::node::Cordon;
-use muster_domain::{NodeId, Timestamp};
 use muster_proto::convert::v1::{etag, fingerprint, node};
 use muster_proto::v1::node_service_server::NodeService;
 use muster_proto::v1::{
@@ -70,7 +70,7 @@ impl NodeService for Nodes {
         let request = request.into_inner();
         let key = request_key(&request.request_id, || fingerprint::of("CordonNode", &request)).map_err(Error::from)?;
         let CordonNodeRequest { name: node, reason, author, request_id: _ } = request;
-        let cordon = Cordon { reason, author, since: Timestamp::now() };
+        let cordon = Cordon { reason, author, since: self.0.store.now() };
         let node = nodes::cordon(&self.0, &tenancy::of_caller(), &name(&node)?, cordon, key).await?;
         Ok(Response::new(CordonNodeResponse { node: Some(write(&node)) }))
     }

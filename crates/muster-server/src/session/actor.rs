@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, Stream, StreamExt as _};
-use muster_domain::Timestamp;
 use muster_domain::limits::PRIORITY_STEP;
 use muster_domain::message::Outcome;
 use muster_proto::agent_v1 as wire;
@@ -478,7 +477,7 @@ impl Actor {
     }
 
     fn receive_reports(&mut self, frame: wire::Reports) -> Result<(), End> {
-        let now = Timestamp::now();
+        let now = self.context.store.now();
         let reports: Vec<_> = frame.reports.into_iter().map(|report| convert::report(report, now)).collect();
         self.reports.receive(frame.first_offset, reports.into_iter()).map_err(End::Close)
     }

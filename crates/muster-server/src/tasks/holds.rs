@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_domain::Timestamp;
 use muster_store::{Store, StoreError, WakeResult};
 
 use super::Task;
@@ -20,6 +21,10 @@ pub(crate) struct Holds {
 impl Task for Holds {
     const NAME: &'static str = "holds";
     const INTERVAL: Duration = Duration::from_secs(30);
+
+    fn now(&self) -> Timestamp {
+        self.store.now()
+    }
 
     async fn turn(&self) -> Result<Option<Duration>, StoreError> {
         let WakeResult { wake, next } = self.store.holds_end().await?;

@@ -51,9 +51,9 @@ impl Nudge {
         }
     }
 
-    fn plan(&self, within: Duration) {
+    fn plan(&self, now: Timestamp, within: Duration) {
         let within = i64::try_from(within.as_micros()).unwrap_or(i64::MAX);
-        self.planned.store(Timestamp::now().as_microsecond().saturating_add(within), Ordering::Release);
+        self.planned.store(now.as_microsecond().saturating_add(within), Ordering::Release);
     }
 }
 
@@ -65,6 +65,9 @@ pub(crate) trait Task: Send + Sync + 'static {
     /// It looks at least this often.
     const INTERVAL: Duration;
 
+    /// Now, by the clock that decides what is due.
+    fn now(&self) -> Timestamp;
+
     /// Does what is due, and tells how long until something is due again, as far as it knows.
     fn turn(&self) -> impl Future<Output = Result<Option<Duration>, StoreError>> + Send;
 }
@@ -73,7 +76,7 @@ pub(crate) trait Task: Send + Sync + 'static {
 pub(crate) async fn run<T: Task>(task: T, nudge: &Nudge, stopping: CancellationToken) {
     let mut backoff = BACKOFF_FIRST;
     while !stopping.is_cancelled() {
-        nudge.plan(T::INTERVAL);
+        nudge.plan(task.now(), T::INTERVAL);
         let sleep = match task.turn().await {
             Ok(next) => {
                 backoff = BACKOFF_FIRST;
@@ -91,7 +94,7 @@ pub(crate) async fn run<T: Task>(task: T, nudge: &Nudge, stopping: CancellationT
                 continue;
             }
         };
-        nudge.plan(sleep);
+        nudge.plan(task.now(), sleep);
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
             () = gap_then_nudge(nudge) => {}
@@ -117,6 +120,9 @@ mod tests {
     impl Task for Count {
         const NAME: &'static str = "count";
         const INTERVAL: Duration = Duration::from_secs(60);
+        fn now(&self) -> Timestamp {
+            Timestamp::now()
+        }
         async fn turn(&self) -> Result<Option<Duration>, StoreError> {
             self.0.fetch_add(1, Ordering::SeqCst);
             self.1.clone()
@@ -159,7 +165,7 @@ mod tests {
     async fn only_an_earlier_time_asks_the_task() {
         let nudge = Nudge::new();
         let asked = async |nudge: &Nudge| tokio::time::timeout(Duration::from_millis(5), nudge.asked.notified()).await;
-        nudge.plan(Duration::ZERO);
+        nudge.plan(Timestamp::now(), Duration::ZERO);
         nudge.by(Timestamp::now() + Duration::from_secs(5));
         assert!(asked(&nudge).await.is_err());
         nudge.by(Timestamp::now() - Duration::from_secs(5));

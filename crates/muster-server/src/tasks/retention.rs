@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_domain::Timestamp;
 use muster_store::{RetentionPolicy, Store, StoreError};
 
 use super::Task;
@@ -22,6 +23,10 @@ pub(crate) struct Retention {
 impl Task for Retention {
     const NAME: &'static str = "retention";
     const INTERVAL: Duration = Duration::from_secs(600);
+
+    fn now(&self) -> Timestamp {
+        self.store.now()
+    }
 
     async fn turn(&self) -> Result<Option<Duration>, StoreError> {
         let removed = self.store.retention_run(&self.policy, BATCH).await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_domain::Timestamp;
 use muster_domain::limits::SILENCE_MAX;
 use muster_store::{Store, StoreError, WakeResult};
 
@@ -21,6 +22,10 @@ pub(crate) struct Wake {
 impl Task for Wake {
     const NAME: &'static str = "wake";
     const INTERVAL: Duration = Duration::from_secs(5);
+
+    fn now(&self) -> Timestamp {
+        self.store.now()
+    }
 
     async fn turn(&self) -> Result<Option<Duration>, StoreError> {
         let WakeResult { wake, next } = self.store.wake_due(BATCH, SILENCE_MAX).await?;

@@ -55,6 +55,7 @@ pub(super) async fn state(
     tenant_key: i64,
     session: &SessionRef,
     since: u64,
+    now: Timestamp,
 ) -> Result<DesiredState> {
     // One snapshot for all four reads.
     let mut snapshot = readers.begin().await.map_err(failed)?;
@@ -90,7 +91,6 @@ pub(super) async fn state(
             labels: labels(row.get(4)),
         });
     }
-    let now = Timestamp::now();
     let bots = sqlx::query(
         "SELECT b.bot_id, g.gateway_id, b.stage, b.address, b.hold_reason, b.hold_author, b.hold_since, b.hold_until \
          FROM bot b JOIN gateway g USING (gateway_key) WHERE b.node_key = ? AND b.version > ? ORDER BY b.bot_id",

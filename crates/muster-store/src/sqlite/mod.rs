@@ -48,7 +48,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection as _};
 
-use crate::{Result, StoreError};
+use crate::{Clock, Result, StoreError};
 use directory::Directory;
 use error::failed;
 use txn::Txn;
@@ -76,6 +76,7 @@ pub struct SqliteStore {
     writer: Writer,
     readers: SqlitePool,
     directory: Arc<Directory>,
+    clock: Clock,
     /// Held for as long as the store lives: keeps other processes out.
     _lock: File,
 }
@@ -87,6 +88,14 @@ impl SqliteStore {
     /// [`StoreError::Locked`] when another server has the file, [`StoreError::TooNew`], [`StoreError::Corrupt`] and
     /// [`StoreError::NotWritable`] as their names say.
     pub async fn open(path: &Path) -> Result<Self> {
+        Self::open_by(path, Clock::system()).await
+    }
+
+    /// [`SqliteStore::open`] with another clock than the machine's.
+    ///
+    /// # Errors
+    /// Those of [`SqliteStore::open`].
+    pub async fn open_by(path: &Path, clock: Clock) -> Result<Self> {
         let lock = lock(path)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -99,9 +108,9 @@ impl SqliteStore {
         let mut connection = options.connect().await.map_err(failed)?;
         check_readable(&mut connection).await?;
         migrate(&mut connection).await?;
-        end_sessions(&mut connection).await?;
+        end_sessions(&mut connection, clock.now()).await?;
         let directory = Arc::new(Directory::load(&mut connection).await?);
-        let txn = Txn::new(writing_connection(path)?, Arc::clone(&directory))?;
+        let txn = Txn::new(writing_connection(path)?, Arc::clone(&directory), clock.clone())?;
         close(connection).await;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
@@ -110,7 +119,7 @@ impl SqliteStore {
             .connect_with(options.read_only(true).create_if_missing(false))
             .await
             .map_err(failed)?;
-        Ok(SqliteStore { writer: Writer::start(txn)?, readers, directory, _lock: lock })
+        Ok(SqliteStore { writer: Writer::start(txn)?, readers, directory, clock, _lock: lock })
     }
 
     /// The key of a tenant, which every row carries.
@@ -171,9 +180,9 @@ async fn check_readable(connection: &mut sqlx::SqliteConnection) -> Result<()> {
 }
 
 /// Sessions live in the process of the server: none is alive when it starts, whatever the last one left behind.
-async fn end_sessions(connection: &mut sqlx::SqliteConnection) -> Result<()> {
+async fn end_sessions(connection: &mut sqlx::SqliteConnection, now: Timestamp) -> Result<()> {
     sqlx::query("UPDATE node SET online = 0, online_time = ? WHERE online = 1")
-        .bind(micros(Timestamp::now()))
+        .bind(micros(now))
         .execute(connection)
         .await
         .map(drop)

@@ -45,6 +45,10 @@ impl SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     async fn fleet(&self, tenant: &TenantId) -> Result<Fleet> {
         fleet::snapshot(&self.readers, self.tenant(tenant)?).await
     }
@@ -126,7 +130,7 @@ impl Store for SqliteStore {
     }
 
     async fn desired_state(&self, session: &SessionRef, since: u64) -> Result<DesiredState> {
-        desired::state(&self.readers, self.tenant(&session.tenant)?, session, since).await
+        desired::state(&self.readers, self.tenant(&session.tenant)?, session, since, self.clock.now()).await
     }
 
     async fn desired_applied(&self, session: &SessionRef, version: u64, errors: Vec<ApplyError>) -> Result<()> {
@@ -169,7 +173,7 @@ impl Store for SqliteStore {
     }
 
     async fn message_queue_ahead(&self, tenant: &TenantId, id: MessageId, priority_step: Duration) -> Result<u64> {
-        turns::ahead(&self.readers, self.tenant(tenant)?, id, priority_step, Timestamp::now()).await
+        turns::ahead(&self.readers, self.tenant(tenant)?, id, priority_step, self.clock.now()).await
     }
 
     async fn message_cancel(&self, tenant: &TenantId, id: MessageId) -> Result<CancelResult> {

@@ -12,7 +12,7 @@ use super::change_log::{self, Change};
 use super::code::Code as _;
 use super::directory::{Directory, Edit};
 use super::turns::Turns;
-use crate::Result;
+use crate::{Clock, Result};
 
 /// The part of the ids that tells replicas apart. A file has one server.
 const REPLICA: u8 = 0;
@@ -20,6 +20,7 @@ const REPLICA: u8 = 0;
 /// A transaction.
 pub(super) struct Txn {
     connection: Connection,
+    clock: Clock,
     /// The database's clock, read when the transaction began.
     pub(super) now: Timestamp,
     /// Ids and keys.
@@ -44,14 +45,15 @@ pub(super) struct Mark {
 
 impl Txn {
     /// Takes the connection over, with the ids and numbers that it goes on from.
-    pub(super) fn new(connection: Connection, directory: Arc<Directory>) -> Result<Self> {
+    pub(super) fn new(connection: Connection, directory: Arc<Directory>, clock: Clock) -> Result<Self> {
         let last = "SELECT (SELECT max(message_id) FROM message), (SELECT max(inbound_id) FROM inbound), \
             (SELECT max(last_seq) FROM change)";
         let (message, inbound, head): (Option<i64>, Option<i64>, Option<i64>) =
             connection.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         Ok(Txn {
             connection,
-            now: Timestamp::now(),
+            now: clock.now(),
+            clock,
             directory,
             something_due: false,
             turns: Turns::default(),
@@ -152,7 +154,7 @@ impl Txn {
 
     /// Begins a transaction, and takes the write lock at once.
     pub(super) fn begin(&mut self) -> Result<()> {
-        self.now = Timestamp::now();
+        self.now = self.clock.now();
         self.execute("BEGIN IMMEDIATE", []).map(drop)
     }
 

@@ -113,7 +113,7 @@ where
     let task = Holds { store: Arc::clone(&store), sessions };
     let stopping = shutdown.clone();
     running.spawn(async move { tasks::run(task, &holds, stopping).await });
-    let task = Retention { store, policy: config.retention };
+    let task = Retention::new(store, config.retention);
     let stopping = shutdown.clone();
     running.spawn(async move { tasks::run(task, &retention, stopping).await });
 

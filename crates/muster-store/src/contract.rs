@@ -498,6 +498,13 @@ pub struct RetentionPolicy {
     pub media: Duration,
 }
 
+impl RetentionPolicy {
+    /// The shortest time that rows of a table are kept.
+    pub fn shortest(&self) -> Duration {
+        self.messages.min(self.inbound).min(self.changes).min(self.media)
+    }
+}
+
 impl Default for RetentionPolicy {
     /// 90 days of messages, 90 days of inbound messages, 7 days of changes, 30 days of unused media.
     fn default() -> Self {

@@ -34,6 +34,7 @@ Chores of the repository.
     cargo xtask codegen-check     fails unless the committed types are what the protos give
     cargo xtask bench ARGS...     measures, with a release build: --quick, --only NAME, -o json
     cargo xtask chaos ARGS...     kills real processes under load: --seconds N, --seed S, -o json
+    cargo xtask soak ARGS...      looks whether memory stays flat, with a release build: --messages N, -o json
     cargo xtask help              this text
 
 docs/guides/testing.md and docs/guides/benchmarks.md say more.";
@@ -71,6 +72,7 @@ fn run() -> Result<ExitCode> {
         ("codegen", []) => codegen::write(&workspace)?,
         ("codegen-check", []) => codegen::check(&workspace)?,
         ("bench", rest) => return trials::bench(&workspace, rest),
+        ("soak", rest) => return trials::soak(&workspace, rest),
         ("chaos", rest) => return trials::chaos(&workspace, rest),
         _ => bail!("there is no `{}`\n\n{HELP}", arguments.join(" ")),
     }

@@ -31,6 +31,9 @@ struct Step {
 /// The seed and the length of the campaign that runs with every test.
 const CHAOS: [&str; 4] = ["--seconds", "20", "--seed", "1"];
 
+/// The length of the soak that runs with every test.
+const SOAK: [&str; 2] = ["--messages", "20000"];
+
 const STEPS: &[Step] = &[
     Step {
         name: "format",
@@ -102,6 +105,15 @@ const STEPS: &[Step] = &[
         run: |workspace| {
             let program = trials::build(workspace, Profile::Dev)?;
             Program::new(program("muster-trials"), workspace.root()).args(["chaos"]).args(CHAOS).run().map(|()| None)
+        },
+    },
+    Step {
+        name: "soak",
+        extent: Extent::Everything,
+        remedy: "run it alone: `cargo xtask soak --messages 20000`; docs/guides/benchmarks.md says what counts as flat",
+        run: |workspace| {
+            let program = trials::build(workspace, Profile::Dev)?;
+            Program::new(program("muster-trials"), workspace.root()).args(["soak"]).args(SOAK).run().map(|()| None)
         },
     },
     Step {

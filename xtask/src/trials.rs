@@ -27,6 +27,11 @@ pub(crate) fn chaos(workspace: &Workspace, arguments: &[&str]) -> Result<ExitCod
     run(workspace, Profile::Dev, "chaos", arguments)
 }
 
+/// Sends many messages and looks whether memory stays flat. A release build, so that a million take a minute.
+pub(crate) fn soak(workspace: &Workspace, arguments: &[&str]) -> Result<ExitCode> {
+    run(workspace, Profile::Release, "soak", arguments)
+}
+
 /// Builds `muster` and `muster-trials`, and returns the path of a program by its name.
 pub(crate) fn build(workspace: &Workspace, profile: Profile) -> Result<impl Fn(&str) -> PathBuf> {
     let (flags, folder): (&[&str], _) = match profile {

@@ -1,7 +1,7 @@
 //! Trials of Muster as a whole: what it costs, and what it survives.
 //!
 //! Nothing here is part of the product. `bench` measures it against references of the same run; `chaos` kills its
-//! processes under load and compares the ledgers. Both drive the real programs over their public interfaces.
+//! processes under load and compares the ledgers; `soak` looks at memory and files while many messages pass. All drive the real programs over their public interfaces.
 
 pub mod bench;
 pub mod chaos;
@@ -9,6 +9,7 @@ mod load;
 mod measure;
 mod product;
 mod rig;
+pub mod soak;
 
 /// The wire of the floor.
 mod floor_v1 {

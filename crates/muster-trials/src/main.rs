@@ -1,4 +1,4 @@
-//! The trials' command line. `cargo xtask bench` and `cargo xtask chaos` build what is needed and call it.
+//! The trials' command line. `cargo xtask bench`, `chaos` and `soak` build what is needed and call it.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
 
@@ -10,6 +10,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use muster_trials::bench::{self, Extent, Part};
 use muster_trials::chaos::{self, Campaign};
+use muster_trials::soak;
 use serde::Serialize;
 
 /// Trials of Muster as a whole.
@@ -49,6 +50,15 @@ enum Trial {
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
+    /// Sends many messages in waves, and looks whether memory and files stay flat. Exit code 1 if something grows.
+    Soak {
+        /// How many messages. The agent remembers the latest 100,000 outcomes, so more than twice that show whether it stays flat.
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
+        messages: u64,
+        /// How to print the result. Progress goes to standard error.
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -84,6 +94,11 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
             let report = chaos::run(campaign, progress).await?;
             print(&report, output)?;
             Ok(if report.holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Trial::Soak { messages, output } => {
+            let report = soak::run(messages, progress).await?;
+            print(&report, output)?;
+            Ok(if report.flat { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
 }

@@ -54,6 +54,11 @@ impl Rig {
         self.folder.path().join("muster.db")
     }
 
+    /// The folder of the journal of a node's agent.
+    pub(crate) fn journal(&self, node: &str) -> PathBuf {
+        self.folder.path().join(format!("journal-{node}"))
+    }
+
     /// Starts a server at a free port. Started again, it comes back at the same one. `settings` are lines of its
     /// configuration.
     pub(crate) async fn server(&self, settings: &str) -> Result<Process> {
@@ -73,7 +78,7 @@ impl Rig {
         gateways: &[GatewayEntry],
         settings: &str,
     ) -> Result<Process> {
-        let journal = self.folder.path().join(format!("journal-{node}"));
+        let journal = self.journal(node);
         let mut text = format!("node = {node:?}\nserver = {server:?}\njournal = {journal:?}\n{settings}");
         text.push_str("webhook_listen = \"127.0.0.1:0\"\n");
         for gateway in gateways {

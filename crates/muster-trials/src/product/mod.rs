@@ -7,5 +7,5 @@ mod stand_in;
 
 pub(crate) use counts::{Counts, all_sent};
 pub(crate) use fleet::{Fleet, declare};
-pub(crate) use send::{message, single, streamed, text};
+pub(crate) use send::{message, single, streamed, streamed_without_keys, text};
 pub(crate) use stand_in::{Journal, Observation, StandIn};

@@ -32,12 +32,26 @@ pub(crate) fn text(number: u64) -> String {
 
 /// Sends every number in streamed frames, over all clients, and returns once the last one is accepted.
 pub(crate) async fn streamed(clients: &[Channel], fleet: Fleet, supply: &Arc<Supply>) -> Result<()> {
+    streamed_as(clients, supply, move |number| message(&fleet, number)).await
+}
+
+/// The same without idempotency keys, which a server keeps for two days at least, whatever else it keeps.
+pub(crate) async fn streamed_without_keys(clients: &[Channel], fleet: Fleet, supply: &Arc<Supply>) -> Result<()> {
+    let message = move |number| Message { idempotency_key: String::new(), ..message(&fleet, number) };
+    streamed_as(clients, supply, message).await
+}
+
+async fn streamed_as(
+    clients: &[Channel],
+    supply: &Arc<Supply>,
+    message: impl Fn(u64) -> Message + Clone + Send + 'static,
+) -> Result<()> {
     let mut streams = JoinSet::new();
     for channel in clients {
         let (mut client, supply) = (MessageServiceClient::new(channel.clone()), Arc::clone(supply));
-        let frames = std::iter::from_fn(move || supply.frame()).map(move |numbers| SendMessagesRequest {
-            messages: numbers.map(|number| message(&fleet, number)).collect(),
-        });
+        let message = message.clone();
+        let frames = std::iter::from_fn(move || supply.frame())
+            .map(move |numbers| SendMessagesRequest { messages: numbers.map(&message).collect() });
         streams.spawn(async move { load::stream(frames, |sent| client.send_messages(sent), all_accepted).await });
     }
     while let Some(ended) = streams.join_next().await {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use muster_domain::content::MediaDigest;
-use muster_domain::failure::{Failure, FailureReason};
+use muster_domain::failure::{Failure, FailureReason, Scope};
 use muster_domain::limits::MEDIA_BYTES_MAX;
 use muster_proto::agent_v1::FetchMediaRequest;
 use muster_proto::agent_v1::agent_service_client::AgentServiceClient;
@@ -140,6 +140,7 @@ impl Media {
     }
 }
 
+/// The gateway was not asked, so nothing is said about it.
 fn unavailable(detail: &str) -> Failure {
-    Failure::new(FailureReason::GatewayUnavailable, detail)
+    Failure::new(FailureReason::GatewayUnavailable, detail).of(Scope::Message)
 }

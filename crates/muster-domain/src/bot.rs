@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::backoff::Backoff;
 use crate::limits::{LABEL_CHARS_MAX, LABELS_MAX, NOTE_CHARS_MAX};
 use crate::{Address, BotId, GatewayId, Network, NodeId, Violation};
 
@@ -230,6 +231,8 @@ pub struct Bot {
     pub connection_time: Option<Timestamp>,
     /// What the agent said when it could not apply the declaration; empty when it could.
     pub apply_error: String,
+    /// The back-off that holds it back longest, its own or its gateway's, until an attempt is sent again.
+    pub backoff: Option<Backoff>,
     /// When it was declared.
     pub create_time: Timestamp,
     /// When it was last changed.

@@ -5,7 +5,9 @@
 
 use jiff::Timestamp;
 
+use crate::backoff::Backoff;
 use crate::bot::{Connection, Hold, Stage};
+use crate::failure::Scope;
 
 /// Why a message waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +22,10 @@ pub enum WaitReason {
     NodeCordoned,
     /// The agent of the bot's node has no session.
     NodeOffline,
+    /// The bot was refused, and everything of it waits.
+    BotBackoff,
+    /// The bot's gateway was refused or could not be reached, and all its bots wait.
+    GatewayBackoff,
     /// The client named an earliest time.
     NotBefore,
     /// The latest attempt was refused before it was sent; the next one comes later.
@@ -32,12 +38,14 @@ pub enum WaitReason {
 
 impl WaitReason {
     /// All reasons, in the order of declaration.
-    pub const ALL: [WaitReason; 9] = [
+    pub const ALL: [WaitReason; 11] = [
         WaitReason::BotHeld,
         WaitReason::BotStage,
         WaitReason::BotNotConnected,
         WaitReason::NodeCordoned,
         WaitReason::NodeOffline,
+        WaitReason::BotBackoff,
+        WaitReason::GatewayBackoff,
         WaitReason::NotBefore,
         WaitReason::RetryBackoff,
         WaitReason::ChainBlocked,
@@ -52,6 +60,8 @@ impl WaitReason {
             WaitReason::BotNotConnected => "BOT_NOT_CONNECTED",
             WaitReason::NodeCordoned => "NODE_CORDONED",
             WaitReason::NodeOffline => "NODE_OFFLINE",
+            WaitReason::BotBackoff => "BOT_BACKOFF",
+            WaitReason::GatewayBackoff => "GATEWAY_BACKOFF",
             WaitReason::NotBefore => "NOT_BEFORE",
             WaitReason::RetryBackoff => "RETRY_BACKOFF",
             WaitReason::ChainBlocked => "CHAIN_BLOCKED",
@@ -109,6 +119,8 @@ pub struct BotFacts<'a> {
     pub node_cordoned: bool,
     /// Whether the agent of its node has a session.
     pub node_online: bool,
+    /// The back-off that holds it back longest, its own or its gateway's, if there is one.
+    pub backoff: Option<&'a Backoff>,
 }
 
 /// What the gate knows of a message.
@@ -152,6 +164,10 @@ pub fn decide_bot(bot: &BotFacts<'_>, now: Timestamp) -> Decision {
     if !linked {
         return wait(WaitReason::BotNotConnected, None);
     }
+    if let Some(backoff) = bot.backoff.filter(|backoff| backoff.in_force(now)) {
+        let reason = if backoff.scope == Scope::Gateway { WaitReason::GatewayBackoff } else { WaitReason::BotBackoff };
+        return wait(reason, Some(backoff.until));
+    }
     Decision::Admit
 }
 
@@ -188,6 +204,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::failure::{Failure, FailureReason};
 
     fn now() -> Timestamp {
         "2026-01-01T12:00:00Z".parse().unwrap()
@@ -200,6 +217,7 @@ mod tests {
             connection: Connection::Connected,
             node_cordoned: false,
             node_online: true,
+            backoff: None,
         }
     }
 
@@ -241,6 +259,17 @@ mod tests {
             reason(BotFacts { connection: Connection::Disconnected, ..good_bot() }, good_message()),
             Some(WaitReason::BotNotConnected)
         );
+        for (reason, waits) in [
+            (FailureReason::RateLimited, WaitReason::BotBackoff),
+            (FailureReason::GatewayUnavailable, WaitReason::GatewayBackoff),
+        ] {
+            let backoff = Backoff::after(None, &Failure::new(reason, ""), now(), now()).unwrap();
+            let facts = BotFacts { backoff: Some(&backoff), ..good_bot() };
+            let until = Some(backoff.until);
+            assert_eq!(decide(&facts, &good_message(), now()), Decision::Wait { reason: waits, until });
+            let valid = MessageFacts { expire_time: backoff.until + Duration::from_secs(1), ..good_message() };
+            assert_eq!(decide(&facts, &valid, backoff.until), Decision::Admit);
+        }
         let unlinked = BotFacts { stage: Stage::Provisioning, connection: Connection::Unlinked, ..good_bot() };
         assert_eq!(reason(unlinked, good_message()), Some(WaitReason::BotNotConnected));
         assert_eq!(
@@ -277,6 +306,7 @@ mod tests {
                 connection: Connection::ALL[connection],
                 node_cordoned,
                 node_online,
+                backoff: None,
             },
         )
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::backoff::Backoff;
 use crate::{GatewayId, Network, NodeId};
 
 /// A product that Muster has an adapter for.
@@ -65,6 +66,8 @@ pub struct Gateway {
     pub generation: u64,
     /// What the agent said when it could not use the gateway; empty when it could.
     pub apply_error: String,
+    /// Why all its bots wait, until one of their attempts gets through again.
+    pub backoff: Option<Backoff>,
     /// When it was declared.
     pub create_time: Timestamp,
     /// When it was last changed.

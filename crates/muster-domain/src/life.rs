@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use crate::failure::{Failure, FailureReason};
+use crate::failure::{Failure, FailureReason, Scope};
 use crate::gate::{RefuseReason, WaitReason};
 use crate::message::{HandbackReason, MessageState, Outcome};
 use crate::resolution::Resolution;
@@ -55,6 +55,9 @@ pub trait Past {
 
     /// How many of its attempts failed. Handbacks are attempts, but no failures.
     fn failures(&self) -> Result<u32, Self::Error>;
+
+    /// How often the bot or gateway that a refusal speaks of was refused in a row, this time included.
+    fn refusals(&self) -> u32;
 }
 
 /// What an agent says of an attempt.
@@ -189,7 +192,7 @@ pub fn after_outcome<P: Past>(facts: &Facts, said: Said<'_>, past: &P) -> Result
     Ok(match said.outcome {
         Outcome::Sent { .. } => after_sent(facts, said.attempt_no, is_current, past)?,
         Outcome::Uncertain(failure) => after_uncertain(facts, said.attempt_no, is_current, failure, past)?,
-        Outcome::Failed(failure) if is_open => after_failure(facts, failure, past.failures()?).into(),
+        Outcome::Failed(failure) if is_open => after_failure(facts, failure, past.failures()?, past.refusals()).into(),
         Outcome::Failed(failure) => not_sent_after_all(said.attempt_no, failure, past.decision()?),
         _ if !is_open => Follows::Nothing.into(),
         Outcome::HandedBack(reason) => Step::wait_again(facts, Place::Ready, (*reason).into(), None).into(),
@@ -247,14 +250,20 @@ fn after_uncertain<P: Past>(
     })
 }
 
-/// What follows from a failed attempt, when `failures` attempts had failed before.
-fn after_failure(facts: &Facts, failure: &Failure, failures: u32) -> Step {
+/// What follows from a failed attempt, when `failures` attempts had failed before and its bot or gateway was refused
+/// `refusals` times in a row.
+fn after_failure(facts: &Facts, failure: &Failure, failures: u32, refusals: u32) -> Step {
     let (end, why) = (Some(AttemptEnd::Failed), Some(failure.clone()));
-    match retry::after_failure(failure, failures + 1) {
+    match retry::after_failure(failure, failures + 1, refusals) {
         Next::RetryAfter(wait) => {
-            let place = Place::Parked { wait, reason: WaitReason::RetryBackoff };
-            Step::wait_again(facts, place, AttemptEnd::Failed, why)
+            let reason = match failure.scope() {
+                Scope::Message | Scope::Recipient => WaitReason::RetryBackoff,
+                Scope::Bot => WaitReason::BotBackoff,
+                Scope::Gateway => WaitReason::GatewayBackoff,
+            };
+            Step::wait_again(facts, Place::Parked { wait, reason }, AttemptEnd::Failed, why)
         }
+        Next::WithItsBot => Step::wait_again(facts, Place::Ready, AttemptEnd::Failed, why),
         Next::GiveUp => Step::finish(MessageState::Failed, end, why),
         Next::Hold => Step::finish(MessageState::Uncertain, end, why),
     }

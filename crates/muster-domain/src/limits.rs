@@ -56,7 +56,7 @@ pub const HORIZON: Duration = Duration::from_secs(90 * 24 * 3600);
 /// How far in the past `not_before` may lie before it is taken for a mistake. Covers clock skew and slow clients.
 pub const PAST_TOLERANCE: Duration = Duration::from_secs(300);
 
-/// Attempts of one message before it fails. With the back-off of [`crate::retry`] this covers about 40 minutes.
+/// Failures of one message before it fails for good; see [`crate::retry::after_failure`] for those that do not count.
 pub const ATTEMPTS_MAX: u32 = 10;
 
 /// How long a message waits until it counts as the next higher priority; see [`crate::aging`]. Much longer than a bot needs for

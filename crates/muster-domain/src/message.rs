@@ -191,7 +191,7 @@ pub enum HandbackReason {
     Draining,
     /// An earlier message to the same recipient has to be tried again first.
     ChainBroken,
-    /// The bot is held, retired or unknown on the agent.
+    /// The bot is held, retired or unknown on the agent, or was refused just now.
     BotUnavailable,
 }
 

@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use muster_domain::Timestamp;
 use muster_domain::bot::BotSpec;
+use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::limits::PRIORITY_STEP;
-use muster_domain::message::{Idempotency, MessageState, NewMessage, Priority, ReceiptKind};
+use muster_domain::message::{Idempotency, MessageState, NewMessage, Outcome, Priority, ReceiptKind};
 use muster_domain::resolution::Resolution;
 use muster_store::conformance::fixture::{
     Fixture, bot, bot_spec, claim_all, outcome, receipt, refused, sent, text, unknown,
 };
 use muster_store::sqlite::SqliteStore;
-use muster_store::{Claim, Expect, FleetWrite, MessageFilter, SessionOpen};
+use muster_store::{Claim, Expect, FleetWrite, MessageFilter, SessionOpen, SessionRef};
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
@@ -113,6 +114,7 @@ async fn exercise(fixture: &Fixture) {
     fixture.store.dispatch_claim(&session, narrow).await.unwrap();
     fixture.claim(&session).await;
     fixture.tell(&session, vec![receipt("X", ReceiptKind::Read), receipt("Y", ReceiptKind::Read)]).await;
+    refuse_a_gateway(fixture, &session).await;
     let under_way = fixture.accept(vec![text("b", "+5511900000004", "hello")]).await[0];
     assert_eq!(fixture.claim_ids(&session).await, [under_way]);
     fixture.store.message_cancel(&fixture.tenant, under_way).await.unwrap();
@@ -136,6 +138,17 @@ async fn exercise(fixture: &Fixture) {
     fixture.store.session_open(open).await.unwrap();
     let owner = BotSpec { address: Some(text("a", "+5511900000009", "").recipient), ..bot_spec("a", "g") };
     fixture.write(vec![FleetWrite::PutBot(owner, Expect::Any)]).await.unwrap();
+}
+
+/// A gateway that is refused, and that works again with the next message.
+async fn refuse_a_gateway(fixture: &Fixture, session: &SessionRef) {
+    let refusal = Failure { retry_after: Some(Duration::ZERO), ..Failure::new(FailureReason::GatewayUnavailable, "") };
+    fixture.accept(vec![text("b", "+5511900000005", "hello")]).await;
+    let attempt = fixture.claim_attempts(session).await[0];
+    fixture.tell(session, vec![outcome(attempt, Outcome::Failed(refusal))]).await;
+    let trial = fixture.claim_when_due(session, 1).await[0];
+    fixture.tell(session, vec![outcome(trial, sent("T"))]).await;
+    fixture.bot("a").await;
 }
 
 #[tokio::test]

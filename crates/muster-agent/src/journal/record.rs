@@ -120,8 +120,8 @@ impl Settlement {
             Outcome::Uncertain(_) => Settlement::Uncertain,
             Outcome::Expired | Outcome::Cancelled => Settlement::Ended,
             Outcome::HandedBack(_) => Settlement::HandedBack,
-            Outcome::Failed(failure) => match after_failure(failure, 1) {
-                Next::RetryAfter(_) => Settlement::Retry,
+            Outcome::Failed(failure) => match after_failure(failure, 1, 1) {
+                Next::RetryAfter(_) | Next::WithItsBot => Settlement::Retry,
                 Next::GiveUp | Next::Hold => Settlement::Ended,
             },
         }

@@ -38,8 +38,8 @@ pub(crate) struct Facts {
     pub(crate) age: Duration,
     /// Within which it must be started.
     pub(crate) start_within: Duration,
-    /// An earlier message of its chain comes again.
-    pub(crate) is_chain_broken: bool,
+    /// Why it goes back unstarted: an earlier message of its chain comes again, or the bot was just refused.
+    pub(crate) held_back: Option<HandbackReason>,
 }
 
 /// What the gate says.
@@ -66,8 +66,8 @@ pub(crate) fn decide(facts: &Facts) -> Verdict {
         Phase::Resuming => return Verdict::Wait,
         Phase::Working => {}
     }
-    if facts.is_chain_broken {
-        return Verdict::End(Outcome::HandedBack(HandbackReason::ChainBroken));
+    if let Some(reason) = facts.held_back {
+        return Verdict::End(Outcome::HandedBack(reason));
     }
     match facts.standing {
         Standing::Unknown => Verdict::Wait,
@@ -85,7 +85,7 @@ mod tests {
         standing: Standing::Ready,
         age: Duration::from_secs(1),
         start_within: Duration::from_secs(1),
-        is_chain_broken: false,
+        held_back: None,
     };
 
     #[test]
@@ -110,7 +110,7 @@ mod tests {
             back(Facts { phase: Phase::Draining, standing: Standing::Unknown, ..READY }),
             HandbackReason::Draining
         );
-        assert_eq!(back(Facts { is_chain_broken: true, ..READY }), HandbackReason::ChainBroken);
+        assert_eq!(back(Facts { held_back: Some(HandbackReason::ChainBroken), ..READY }), HandbackReason::ChainBroken);
         assert_eq!(back(Facts { standing: Standing::Unavailable, ..READY }), HandbackReason::BotUnavailable);
     }
 }

@@ -82,6 +82,8 @@ struct Draft {
     reports: u64,
     /// Chains that break, each with the place of its report among the draft's reports.
     broken: Vec<(u64, u64)>,
+    /// The place of the latest report that the bot or its gateway was refused.
+    refused: Option<u64>,
 }
 
 /// What a lane does after it has looked at its queue.
@@ -141,7 +143,7 @@ impl Lanes {
         &self,
         bot: &Bot,
         item: &Item,
-        is_chain_broken: bool,
+        held_back: Option<HandbackReason>,
         conditions: Conditions,
     ) -> (Facts, Option<Arc<OpenGateway>>) {
         let route = bot.route();
@@ -156,7 +158,7 @@ impl Lanes {
             standing,
             age: item.arrived.age(self.journal.now()),
             start_within: item.attempt.start_within,
-            is_chain_broken,
+            held_back,
         };
         (facts, gateway)
     }
@@ -168,7 +170,7 @@ impl Lanes {
             return false;
         }
         let bot = self.bots.get_or_insert(&item.attempt.bot);
-        let (facts, _) = self.facts(&bot, item, false, *self.conditions.borrow());
+        let (facts, _) = self.facts(&bot, item, None, *self.conditions.borrow());
         decide(&facts) == Verdict::Start && bot.lane().try_begin(item.attempt.chain, item.report_committed)
     }
 
@@ -223,12 +225,12 @@ impl Lanes {
         while begun.len() < window {
             // The lane ends only with nothing left to do: until then its worker comes back here.
             let has_work = !begun.is_empty() || !draft.records.is_empty();
-            let Some((item, is_broken)) = bot.lane().pop(!has_work) else {
+            let Some((item, held_back)) = bot.lane().pop(!has_work) else {
                 return if has_work { Plan::GoOn } else { Plan::End };
             };
             // What changes from here on wakes those who wait.
             let seen = *conditions.borrow_and_update();
-            let (facts, gateway) = self.facts(bot, &item, is_broken, seen);
+            let (facts, gateway) = self.facts(bot, &item, held_back, seen);
             // An attempt whose intent was written with its acceptance was through the gate then. Like all others it is
             // asked again before the call.
             let verdict = if item.has_intent { Verdict::Start } else { decide(&facts) };
@@ -306,6 +308,10 @@ impl Lanes {
             bot.lane().break_chain(chain);
             draft.broken.push((chain, draft.reports));
         }
+        if matches!(&outcome, Outcome::Failed(failure) if failure.scope().is_shared()) {
+            bot.lane().refuse();
+            draft.refused = Some(draft.reports);
+        }
         let queued = item.arrived.age(now).saturating_sub(gateway);
         draft.records.push(report::outcome(AttemptOutcome { attempt, outcome, queued, gateway }, now));
         draft.reports += 1;
@@ -313,15 +319,18 @@ impl Lanes {
 
     /// Makes a draft durable, and learns where the reports stand that broke chains.
     async fn write(&self, bot: &Bot, draft: &mut Draft) -> Result<(), AppendError> {
-        let Draft { records, broken, .. } = std::mem::take(draft);
+        let Draft { records, broken, refused, reports: _ } = std::mem::take(draft);
         if records.is_empty() {
             return Ok(());
         }
         let first = self.journal.append(records).await?;
-        if !broken.is_empty() {
+        if !broken.is_empty() || refused.is_some() {
             let mut lane = bot.lane();
             for (chain, nth) in broken {
                 lane.chain_broken_at(chain, first + nth);
+            }
+            if let Some(nth) = refused {
+                lane.refused_at(first + nth);
             }
         }
         Ok(())
@@ -331,8 +340,8 @@ impl Lanes {
     async fn call_all(&self, bot: &Bot, begun: &mut VecDeque<Begun>, draft: &mut Draft) -> Result<(), AppendError> {
         let since = Instant::now();
         while let Some(Begun { item, gateway, media }) = begun.pop_front() {
-            let is_broken = bot.lane().is_broken(item.attempt.chain, item.report_committed);
-            let (facts, _) = self.facts(bot, &item, is_broken, *self.conditions.borrow());
+            let held_back = bot.lane().holds_back(item.attempt.chain, item.report_committed);
+            let (facts, _) = self.facts(bot, &item, held_back, *self.conditions.borrow());
             match decide(&facts) {
                 Verdict::Start => {
                     let (outcome, took) = self.call(bot, &item, &gateway, media.as_ref()).await;

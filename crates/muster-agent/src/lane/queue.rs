@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use muster_domain::message::AttemptRef;
+use muster_domain::message::{AttemptRef, HandbackReason};
 use muster_proto::convert::agent_v1::Attempt;
 
 use crate::clock::Stamp;
@@ -30,12 +30,14 @@ pub(crate) struct LaneQueue {
     is_running: bool,
     /// Per broken chain, the report after which an attempt of it must have been chosen.
     chains: HashMap<u64, u64>,
+    /// The same for all attempts, once the bot or its gateway was refused; zero if it was not.
+    refused: u64,
 }
 
 impl LaneQueue {
     /// Takes the lane for an attempt that would be its only one. `false` if anything is ahead of it.
     pub(crate) fn try_begin(&mut self, chain: u64, report_committed: u64) -> bool {
-        if self.is_running || !self.items.is_empty() || self.is_broken(chain, report_committed) {
+        if self.is_running || !self.items.is_empty() || self.holds_back(chain, report_committed).is_some() {
             return false;
         }
         self.is_running = true;
@@ -56,19 +58,18 @@ impl LaneQueue {
         needs_worker
     }
 
-    /// The next attempt, and whether its chain is broken for it. `None` ends the work: the lane is idle then.
-    pub(crate) fn pop(&mut self, ends_work: bool) -> Option<(Item, bool)> {
+    /// The next attempt, and why it goes back unstarted if it has to. `None` ends the work: the lane is idle then.
+    pub(crate) fn pop(&mut self, ends_work: bool) -> Option<(Item, Option<HandbackReason>)> {
         let Some(item) = self.items.pop_front() else {
             self.is_running = !ends_work;
             return None;
         };
-        if self.chains.is_empty() {
-            return Some((item, false));
-        }
         // Items know ever more reports: what this one knows, all behind it know.
-        self.chains.retain(|_, offset| *offset > item.report_committed);
-        let is_broken = self.chains.contains_key(&item.attempt.chain);
-        Some((item, is_broken))
+        if !self.chains.is_empty() {
+            self.chains.retain(|_, offset| *offset > item.report_committed);
+        }
+        let held_back = self.holds_back(item.attempt.chain, item.report_committed);
+        Some((item, held_back))
     }
 
     /// Puts an attempt back to the front.
@@ -76,9 +77,22 @@ impl LaneQueue {
         self.items.push_front(item);
     }
 
-    /// Whether the chain is broken for an attempt that was chosen with this knowledge.
-    pub(crate) fn is_broken(&self, chain: u64, report_committed: u64) -> bool {
-        self.chains.get(&chain).is_some_and(|offset| *offset > report_committed)
+    /// Why an attempt that was chosen with this knowledge goes back unstarted; `None` if nothing speaks against it.
+    pub(crate) fn holds_back(&self, chain: u64, report_committed: u64) -> Option<HandbackReason> {
+        if self.chains.get(&chain).is_some_and(|offset| *offset > report_committed) {
+            return Some(HandbackReason::ChainBroken);
+        }
+        (self.refused > report_committed).then_some(HandbackReason::BotUnavailable)
+    }
+
+    /// The bot or its gateway was refused; the report that says so is not durable yet.
+    pub(crate) fn refuse(&mut self) {
+        self.refused = NOT_YET_REPORTED;
+    }
+
+    /// The report that the bot or its gateway was refused stands at `offset`.
+    pub(crate) fn refused_at(&mut self, offset: u64) {
+        self.refused = offset;
     }
 
     /// A message of the chain comes again; the report that says so is not durable yet.
@@ -139,7 +153,20 @@ mod tests {
     }
 
     fn broken(lane: &mut LaneQueue) -> bool {
-        lane.pop(false).unwrap().1
+        lane.pop(false).unwrap().1 == Some(HandbackReason::ChainBroken)
+    }
+
+    #[test]
+    fn a_refused_bot_tries_nothing_that_was_chosen_before_the_report() {
+        let mut lane = LaneQueue::default();
+        for (message, known) in [(1, 4), (2, 9), (3, 10)] {
+            lane.push(item(message, 7, known));
+        }
+        lane.refuse();
+        assert_eq!(lane.pop(false).unwrap().1, Some(HandbackReason::BotUnavailable));
+        lane.refused_at(10);
+        assert_eq!(lane.pop(false).unwrap().1, Some(HandbackReason::BotUnavailable));
+        assert_eq!(lane.pop(false).unwrap().1, None);
     }
 
     #[test]
@@ -156,8 +183,8 @@ mod tests {
         assert!(!broken(&mut lane));
         lane.note_broken(8, 3);
         lane.note_broken(8, 2);
-        assert!(lane.is_broken(8, 2) && !lane.is_broken(8, 3));
-        assert!(!lane.is_broken(7, 0), "nobody behind an attempt that knows the report needs the mark");
+        assert!(lane.holds_back(8, 2).is_some() && lane.holds_back(8, 3).is_none());
+        assert!(lane.holds_back(7, 0).is_none(), "nobody behind an attempt that knows the report needs the mark");
     }
 
     #[test]

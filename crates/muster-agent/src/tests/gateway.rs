@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use muster_domain::bot::Connection;
 use muster_domain::content::Content;
-use muster_domain::failure::{Failure, FailureReason};
+use muster_domain::failure::{Failure, FailureReason, Scope};
 use muster_domain::message::ReceiptKind;
 use muster_domain::reconnect::CloseReason;
 use muster_domain::{Address, BotId};
@@ -90,7 +90,11 @@ impl Gateway for Scripted {
         self.sent.lock().unwrap().push((bot.to_string(), message));
         let not_sent = |reason, detail| Err(SendError::NotSent(Failure::new(reason, detail)));
         match text.split_once(' ').unwrap_or((text, "0")) {
-            ("retry", _) => return not_sent(FailureReason::GatewayUnavailable, "busy"),
+            ("retry", _) => {
+                let busy = Failure::new(FailureReason::RateLimited, "busy").of(Scope::Recipient);
+                return Err(SendError::NotSent(busy));
+            }
+            ("limited", _) => return not_sent(FailureReason::RateLimited, "slow down"),
             ("refuse", _) => return not_sent(FailureReason::ContentRejected, "no"),
             ("down", _) => return not_sent(FailureReason::NotConnected, "closed"),
             ("unknown", _) => return Err(SendError::Unknown(Failure::new(FailureReason::OutcomeUnknown, "reset"))),

@@ -69,6 +69,19 @@ async fn a_broken_chain_waits_for_the_message_that_comes_again() {
 }
 
 #[tokio::test]
+async fn a_refused_bot_gives_back_what_was_chosen_before_the_refusal_was_known() {
+    let (bench, mut session) = Bench::new().await;
+    session.dispatch(0, vec![attempt(1, "a", "limited"), attempt(2, "a", "ok"), attempt(3, "b", "ok")]).await;
+    let outcomes = session.outcomes(3).await;
+    assert_eq!(sorted(&kinds(&outcomes)), [(1, Failed), (2, HandedBack), (3, Sent)]);
+    let back = outcomes.iter().find(|(_, outcome)| outcome.attempt.unwrap().message_id == 2).unwrap();
+    assert_eq!(back.1.handback_reason(), wire::HandbackReason::BotUnavailable);
+    session.dispatch(back.0, vec![attempt(2, "a", "ok")]).await;
+    assert_eq!(kinds(&session.outcomes(1).await), [(2, Sent)]);
+    assert_eq!(bench.agent.gateway.sent().len(), 3);
+}
+
+#[tokio::test]
 async fn a_known_outcome_is_repeated_and_nothing_is_sent_again() {
     let (bench, mut session) = Bench::new().await;
     session.dispatch(0, vec![attempt(1, "a", "ok")]).await;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use muster_proto::v1;
 use serde::Serialize;
 
+use super::backoff::BackoffView;
 use super::message::{StateCounts, state_counts};
 use super::{ago, id, labels, labels_text, time, when, word};
 use crate::screen::{Columns, Field, Look, Pairs, Tone};
@@ -28,6 +29,8 @@ pub struct BotView {
     pub connection_detail: String,
     pub connection_time: Option<Timestamp>,
     pub apply_error: String,
+    /// Why everything of it waits, until an attempt gets through again.
+    pub backoff: Option<BackoffView>,
     /// Messages per state; states without a message are left out.
     pub message_counts: StateCounts,
     pub create_time: Option<Timestamp>,
@@ -68,6 +71,7 @@ impl From<v1::Bot> for BotView {
             connection_detail: bot.connection_detail,
             connection_time: time(bot.connection_time),
             apply_error: bot.apply_error,
+            backoff: bot.backoff.map(BackoffView::from),
             message_counts: state_counts(&bot.message_counts),
             create_time: time(bot.create_time),
             update_time: time(bot.update_time),
@@ -106,6 +110,9 @@ impl BotView {
         if let Some(hold) = &self.hold {
             let until = hold.until.map(|until| format!(" until {}", text::absolute(until, &look.zone, false)));
             return (format!("held{}: {}", until.unwrap_or_default(), hold.reason), Tone::Busy);
+        }
+        if let Some(backoff) = &self.backoff {
+            return (backoff.remark(look), Tone::Bad);
         }
         let tone = if self.connection == "CONNECTED" { Tone::Faint } else { Tone::Plain };
         (self.connection_detail.clone(), tone)
@@ -165,7 +172,11 @@ pub fn page(bot: &BotView, look: &Look) -> String {
         .add("connection", bot.connection_tone().paint(&bot.connection, look))
         .add("since", when(bot.connection_time, look))
         .add("detail", &*bot.connection_detail)
-        .add("problem", Tone::Bad.paint(&bot.apply_error, look))
+        .add("problem", Tone::Bad.paint(&bot.apply_error, look));
+    if let Some(backoff) = &bot.backoff {
+        backoff.add_to(&mut pairs, look);
+    }
+    pairs
         .add("messages", counts.join(", "))
         .add("declared", when(bot.create_time, look))
         .add("changed", when(bot.update_time, look));

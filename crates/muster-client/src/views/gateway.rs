@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use muster_proto::v1;
 use serde::Serialize;
 
+use super::backoff::BackoffView;
 use super::{ago, id, labels, labels_text, time, when, word};
 use crate::screen::{Columns, Field, Look, Pairs, Tone};
 
@@ -19,6 +20,8 @@ pub struct GatewayView {
     pub display_name: String,
     pub labels: BTreeMap<String, String>,
     pub apply_error: String,
+    /// Why all its bots wait, until an attempt gets through again.
+    pub backoff: Option<BackoffView>,
     pub create_time: Option<Timestamp>,
     pub update_time: Option<Timestamp>,
     pub etag: String,
@@ -34,9 +37,20 @@ impl From<v1::Gateway> for GatewayView {
             display_name: gateway.display_name,
             labels: labels(gateway.labels),
             apply_error: gateway.apply_error,
+            backoff: gateway.backoff.map(BackoffView::from),
             create_time: time(gateway.create_time),
             update_time: time(gateway.update_time),
             etag: gateway.etag,
+        }
+    }
+}
+
+impl GatewayView {
+    /// What an operator should know about it.
+    fn problem(&self, look: &Look) -> String {
+        match &self.backoff {
+            Some(backoff) if self.apply_error.is_empty() => backoff.remark(look),
+            _ => self.apply_error.clone(),
         }
     }
 }
@@ -52,7 +66,7 @@ pub fn table(gateways: &[GatewayView], look: &Look) -> String {
             id(&gateway.node).into(),
             ago(gateway.update_time, look).into(),
             labels_text(&gateway.labels).into(),
-            Field::toned(&*gateway.apply_error, Tone::Bad),
+            Field::toned(gateway.problem(look), Tone::Bad),
         ]);
     }
     columns.render()
@@ -67,8 +81,10 @@ pub fn page(gateway: &GatewayView, look: &Look) -> String {
         .add("node", id(&gateway.node))
         .add("display name", &*gateway.display_name)
         .add("labels", labels_text(&gateway.labels))
-        .add("problem", Tone::Bad.paint(&gateway.apply_error, look))
-        .add("declared", when(gateway.create_time, look))
-        .add("changed", when(gateway.update_time, look));
+        .add("problem", Tone::Bad.paint(&gateway.apply_error, look));
+    if let Some(backoff) = &gateway.backoff {
+        backoff.add_to(&mut pairs, look);
+    }
+    pairs.add("declared", when(gateway.create_time, look)).add("changed", when(gateway.update_time, look));
     pairs.render()
 }

@@ -19,6 +19,10 @@ impl Past for Fixed {
     fn failures(&self) -> Result<u32, Infallible> {
         Ok(self.failures)
     }
+
+    fn refusals(&self) -> u32 {
+        self.failures + 1
+    }
 }
 
 fn outcomes() -> Vec<Outcome> {

@@ -4,7 +4,7 @@
 //! [`super::webhook`]. An answer counts as a refusal only if the table lists it: the product also answers 400 and 500
 //! after a message went out, when it could not store its row. Whatever the table does not list proves nothing.
 
-use muster_domain::failure::{Failure, FailureReason};
+use muster_domain::failure::{Failure, FailureReason, Scope};
 use reqwest::StatusCode;
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ impl Verdict {
             };
         }
         match listed(status, &said) {
-            Some((reason, text)) => Verdict::Refused(Failure::new(reason, text)),
+            Some(failure) => Verdict::Refused(failure),
             None => Verdict::Unlisted(said.shown(status, private)),
         }
     }
@@ -65,24 +65,26 @@ pub(super) fn unanswered(call: &'static str) -> impl FnOnce(SendError) -> CallEr
 }
 
 /// The table: statuses and texts of which it is known that the product gives them before it acts.
-fn listed(status: StatusCode, said: &Said) -> Option<(FailureReason, &'static str)> {
+fn listed(status: StatusCode, said: &Said) -> Option<Failure> {
+    // Key and licence are those of the installation, so all its bots are refused alike.
+    let installation = |text| Some(Failure::new(FailureReason::AuthInvalid, text).of(Scope::Gateway));
     match status {
         // The key is checked before anything is done, whatever else stands in the body.
         StatusCode::UNAUTHORIZED => {
-            return Some((FailureReason::AuthInvalid, "the gateway refused the key: check api_key of this gateway"));
+            return installation("the gateway refused the key: check api_key of this gateway");
         }
         StatusCode::SERVICE_UNAVAILABLE if said.code == "LICENSE_REQUIRED" => {
-            return Some((FailureReason::AuthInvalid, "the gateway has no active licence: activate it at the gateway"));
+            return installation("the gateway has no active licence: activate it at the gateway");
         }
         StatusCode::BAD_REQUEST if said.not_on_network => {
-            return Some((FailureReason::RecipientUnreachable, "the recipient is not on the network"));
+            return Some(Failure::new(FailureReason::RecipientUnreachable, "the recipient is not on the network"));
         }
         _ => {}
     }
     // Every text has to be listed: one unknown text among them, and the answer proves nothing.
     let mut rows = said.texts.iter().map(|text| row(status, text));
-    let first = rows.next()??;
-    rows.all(|row| row.is_some()).then_some(first)
+    let (reason, text) = rows.next()??;
+    rows.all(|row| row.is_some()).then(|| Failure::new(reason, text))
 }
 
 /// One row of the table.

@@ -9,6 +9,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use muster_domain::content::{Content, Courtesy, Media, MediaDigest, MediaSource, ReactionTarget};
+use muster_domain::failure::Failure;
+use muster_domain::retry::{self, Next};
 use muster_domain::{Address, BotId, MessageId, Network};
 use muster_gateway::evolution::{EvolutionConfig, EvolutionGateway};
 use muster_gateway::{CallError, Gateway, LinkProgress, LinkRequest, Secret, SendError, SendRequest, WebhookTarget};
@@ -286,7 +288,17 @@ async fn outcome_of_send(gateway: &dyn Gateway, bot: &BotId, send: &Send) -> (St
     };
     match gateway.send(bot, request).await {
         Ok(sent) => (format!("sent {}", sent.network_id), String::new()),
-        Err(SendError::NotSent(failure)) => (format!("not sent: {}", failure.reason), failure.detail),
+        Err(SendError::NotSent(failure)) => (not_sent(&failure), failure.detail),
         Err(SendError::Unknown(failure)) => (format!("unknown: {}", failure.reason), failure.detail),
     }
+}
+
+/// Why, what it speaks of, and what follows for the first time.
+fn not_sent(failure: &Failure) -> String {
+    let follows = match retry::after_failure(failure, 1, 1) {
+        Next::RetryAfter(_) | Next::WithItsBot => format!("waits {} s", retry::rule(failure.reason).wait(1).as_secs()),
+        Next::GiveUp => "fails".to_owned(),
+        Next::Hold => "is held".to_owned(),
+    };
+    format!("not sent: {} of the {}, {follows}", failure.reason, failure.scope().as_str().to_lowercase())
 }

@@ -14,7 +14,7 @@ pub use content::media_digest;
 pub use report::{AttemptOutcome, ConnectionChange, Receipt, inbound, usable_network_id};
 
 use muster_domain::bot::Connection;
-use muster_domain::failure::{Failure, FailureReason};
+use muster_domain::failure::{Failure, FailureReason, Scope};
 use muster_domain::message::{AttemptRef, HandbackReason, ReceiptKind};
 use muster_domain::{Address, MessageId, Violation, address::ADDRESS_BYTES_MAX};
 use std::time::Duration;
@@ -114,7 +114,30 @@ impl From<&Failure> for wire::Failure {
             reason: wire::FailureReason::from(failure.reason).into(),
             detail: failure.detail.clone(),
             retry_after_ms: failure.retry_after.map_or(0, millis),
+            scope: failure.told_scope.map_or(wire::FailureScope::Unspecified, wire::FailureScope::from).into(),
         }
+    }
+}
+
+impl From<Scope> for wire::FailureScope {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Message => wire::FailureScope::Message,
+            Scope::Recipient => wire::FailureScope::Recipient,
+            Scope::Bot => wire::FailureScope::Bot,
+            Scope::Gateway => wire::FailureScope::Gateway,
+        }
+    }
+}
+
+/// The scope that a gateway told; one that only a newer agent knows is none, and the rule of the reason holds.
+fn told_scope(value: i32) -> Option<Scope> {
+    match wire::FailureScope::try_from(value).ok()? {
+        wire::FailureScope::Unspecified => None,
+        wire::FailureScope::Message => Some(Scope::Message),
+        wire::FailureScope::Recipient => Some(Scope::Recipient),
+        wire::FailureScope::Bot => Some(Scope::Bot),
+        wire::FailureScope::Gateway => Some(Scope::Gateway),
     }
 }
 
@@ -127,7 +150,8 @@ impl TryFrom<wire::Failure> for Failure {
             Err(_) => FailureReason::Internal,
         };
         let retry_after = (failure.retry_after_ms > 0).then(|| Duration::from_millis(failure.retry_after_ms));
-        Ok(Failure { retry_after, ..Failure::new(reason, failure.detail) })
+        let told_scope = told_scope(failure.scope);
+        Ok(Failure { retry_after, told_scope, ..Failure::new(reason, failure.detail) })
     }
 }
 
@@ -186,7 +210,8 @@ mod tests {
 
     #[test]
     fn a_reason_of_the_future_is_internal_and_a_missing_one_is_refused() {
-        let failure = |reason| Failure::try_from(wire::Failure { reason, detail: "x".into(), retry_after_ms: 0 });
+        let failure =
+            |reason| Failure::try_from(wire::Failure { reason, detail: "x".into(), retry_after_ms: 0, scope: 99 });
         assert_eq!(failure(99).unwrap().reason, FailureReason::Internal);
         assert!(failure(0).is_err());
     }
@@ -202,9 +227,12 @@ mod tests {
         }
 
         #[test]
-        fn failures_survive_the_wire(reason in 0..FailureReason::ALL.len(), detail in "\\PC{0,400}", retry in prop::option::of(1u64..1_000_000)) {
+        fn failures_survive_the_wire(reason in 0..FailureReason::ALL.len(), detail in "\\PC{0,400}", retry in prop::option::of(1u64..1_000_000),
+            scope in prop::option::of(0..Scope::ALL.len()),
+        ) {
             let mut failure = Failure::new(FailureReason::ALL[reason], detail);
             failure.retry_after = retry.map(Duration::from_millis);
+            failure.told_scope = scope.map(|scope| Scope::ALL[scope]);
             prop_assert_eq!(Failure::try_from(wire::Failure::from(&failure)).unwrap(), failure);
         }
     }

@@ -18,6 +18,7 @@ pub mod time;
 
 use std::collections::{BTreeMap, HashMap};
 
+use muster_domain::backoff::Backoff;
 use muster_domain::failure::Failure;
 use muster_domain::{Address, Network, Violation};
 
@@ -44,6 +45,19 @@ fn labels(labels: HashMap<String, String>) -> BTreeMap<String, String> {
 /// Writes why an attempt or a call failed.
 pub fn failure(failure: &Failure) -> wire::Failure {
     wire::Failure { reason: failure.reason.as_str().to_owned(), detail: failure.detail.clone() }
+}
+
+/// Writes the wait of a bot or gateway that was refused.
+fn backoff(backoff: &Backoff) -> wire::Backoff {
+    let Backoff { scope, failure: refusal, refusals, since, refused: _, until } = backoff;
+    wire::Backoff {
+        scope: scope.as_str().to_owned(),
+        failure: Some(failure(refusal)),
+        refusals: *refusals,
+        since: Some(time::write_timestamp(*since)),
+        until: Some(time::write_timestamp(*until)),
+        advice: refusal.reason.advice().to_owned(),
+    }
 }
 
 /// Checks a request id; the empty text stands for none.

@@ -332,6 +332,9 @@ pub struct Failure {
     /// How long the gateway asked to wait; zero if it did not.
     #[prost(uint64, tag = "3")]
     pub retry_after_ms: u64,
+    /// What it speaks of, where the gateway said so; otherwise the reason tells it.
+    #[prost(enumeration = "FailureScope", tag = "4")]
+    pub scope: i32,
 }
 /// What the network said about a message that the gateway took.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -455,6 +458,42 @@ impl HandbackReason {
             "HANDBACK_REASON_DRAINING" => Some(Self::Draining),
             "HANDBACK_REASON_CHAIN_BROKEN" => Some(Self::ChainBroken),
             "HANDBACK_REASON_BOT_UNAVAILABLE" => Some(Self::BotUnavailable),
+            _ => None,
+        }
+    }
+}
+/// What a failure speaks of, and so how much of the work waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FailureScope {
+    Unspecified = 0,
+    Message = 1,
+    Recipient = 2,
+    Bot = 3,
+    Gateway = 4,
+}
+impl FailureScope {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FAILURE_SCOPE_UNSPECIFIED",
+            Self::Message => "FAILURE_SCOPE_MESSAGE",
+            Self::Recipient => "FAILURE_SCOPE_RECIPIENT",
+            Self::Bot => "FAILURE_SCOPE_BOT",
+            Self::Gateway => "FAILURE_SCOPE_GATEWAY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FAILURE_SCOPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "FAILURE_SCOPE_MESSAGE" => Some(Self::Message),
+            "FAILURE_SCOPE_RECIPIENT" => Some(Self::Recipient),
+            "FAILURE_SCOPE_BOT" => Some(Self::Bot),
+            "FAILURE_SCOPE_GATEWAY" => Some(Self::Gateway),
             _ => None,
         }
     }

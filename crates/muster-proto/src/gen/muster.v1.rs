@@ -100,6 +100,9 @@ pub struct Gateway {
     /// Output only.
     #[prost(message, optional, tag = "9")]
     pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. Why all its bots wait; unset when nothing was refused since an attempt got through.
+    #[prost(message, optional, tag = "10")]
+    pub backoff: ::core::option::Option<Backoff>,
 }
 /// A pause by an operator.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -116,6 +119,28 @@ pub struct Hold {
     /// When it ends by itself; unset for a hold that is ended by ResumeBot.
     #[prost(message, optional, tag = "4")]
     pub until: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A wait of a whole bot or gateway after refusals that speak of all of it. Nothing is tried before `until`; then one attempt
+/// at a time, until one gets through.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Backoff {
+    /// BOT or GATEWAY.
+    #[prost(string, tag = "1")]
+    pub scope: ::prost::alloc::string::String,
+    /// The latest refusal.
+    #[prost(message, optional, tag = "2")]
+    pub failure: ::core::option::Option<Failure>,
+    /// Refusals in a row.
+    #[prost(uint32, tag = "3")]
+    pub refusals: u32,
+    /// When the first of them was reported.
+    #[prost(message, optional, tag = "4")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "5")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    /// What an operator can do about it.
+    #[prost(string, tag = "6")]
+    pub advice: ::prost::alloc::string::String,
 }
 /// One sender identity.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -174,6 +199,10 @@ pub struct Bot {
     /// Output only. Its messages per state.
     #[prost(message, repeated, tag = "17")]
     pub message_counts: ::prost::alloc::vec::Vec<StateCount>,
+    /// Output only. The back-off that holds it back longest, its own or its gateway's; unset when nothing was refused since an
+    /// attempt got through.
+    #[prost(message, optional, tag = "18")]
+    pub backoff: ::core::option::Option<Backoff>,
 }
 /// How many messages are in a state.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -377,8 +406,8 @@ pub struct Failure {
 /// Why a message waits.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Waiting {
-    /// One of BOT_HELD, BOT_STAGE, BOT_NOT_CONNECTED, NODE_CORDONED, NODE_OFFLINE, NOT_BEFORE, RETRY_BACKOFF, CHAIN_BLOCKED,
-    /// QUEUED. More may come.
+    /// One of BOT_HELD, BOT_STAGE, BOT_NOT_CONNECTED, NODE_CORDONED, NODE_OFFLINE, BOT_BACKOFF, GATEWAY_BACKOFF, NOT_BEFORE,
+    /// RETRY_BACKOFF, CHAIN_BLOCKED, QUEUED. More may come.
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
     /// The same for people, with the facts that the gate saw.

@@ -1,7 +1,9 @@
 //! Why a message waits: the gate's answer, in words for people.
 
 use muster_domain::aging;
+use muster_domain::backoff::Backoff;
 use muster_domain::bot::Bot;
+use muster_domain::failure::Scope;
 use muster_domain::gate::{self, BotFacts, Decision, MessageFacts, RefuseReason, WaitReason};
 use muster_domain::limits::PRIORITY_STEP;
 use muster_domain::message::{Message, MessageState, Parked};
@@ -57,6 +59,13 @@ fn of_parked(message: &Message, parked: &Parked) -> Waiting {
         WaitReason::ChainBlocked => format!(
             "An earlier message of {bot} to the same recipient has to leave first; it is tried again at {until_text}."
         ),
+        WaitReason::BotBackoff | WaitReason::GatewayBackoff => {
+            let refused = if reason == WaitReason::BotBackoff { bot } else { format!("the gateway of {bot}") };
+            format!(
+                "{refused} was refused when it tried; another message tries before this one, which comes again at \
+                 {until_text} or as soon as one gets through."
+            )
+        }
         WaitReason::BotHeld
         | WaitReason::BotStage
         | WaitReason::BotNotConnected
@@ -75,6 +84,7 @@ fn of_gate(message: &Message, bot: &Bot, node: &Node, now: Timestamp) -> Option<
         connection: bot.connection,
         node_cordoned: node.cordon.is_some(),
         node_online: node.online,
+        backoff: bot.backoff.as_ref(),
     };
     let message_facts = MessageFacts {
         expire_time: message.expire_time,
@@ -144,10 +154,29 @@ fn of_wait(reason: WaitReason, bot: &Bot, node: &Node) -> (String, Option<Timest
                 format!("The agent of {} has no session, so nothing reaches {name}.", node.spec.id.resource_name());
             (text, node.online_time)
         }
+        WaitReason::BotBackoff | WaitReason::GatewayBackoff => match &bot.backoff {
+            Some(backoff) => (of_backoff(backoff, bot), Some(backoff.since)),
+            None => (format!("{name} was refused; it tries again in a moment."), None),
+        },
         WaitReason::NotBefore | WaitReason::RetryBackoff | WaitReason::ChainBlocked | WaitReason::Queued => {
             (format!("Its time has not come; {name} takes it up again then."), None)
         }
     }
+}
+
+/// A bot or gateway that was refused.
+fn of_backoff(backoff: &Backoff, bot: &Bot) -> String {
+    let refused = match backoff.scope {
+        Scope::Gateway => format!("All bots of {} wait", bot.spec.gateway.resource_name()),
+        _ => format!("{} waits", bot.spec.id.resource_name()),
+    };
+    let times = match backoff.refusals {
+        1 => String::new(),
+        times => format!(", {times} times in a row"),
+    };
+    let until = backoff.until.strftime("%Y-%m-%d %H:%M:%S UTC");
+    let advice = backoff.failure.reason.advice();
+    format!("{refused}: refused with {}{times}. One message tries again at {until}. {advice}", backoff.failure)
 }
 
 fn queued(message: &Message, bot: &Bot, ahead: u64, now: Timestamp) -> Waiting {

@@ -66,7 +66,7 @@ pub(crate) fn failed(attempt: &wire::Attempt, reason: wire::FailureReason, retry
     wire::report::Body::Outcome(wire::OutcomeReport {
         attempt: attempt.r#ref,
         outcome: wire::Outcome::Failed.into(),
-        failure: Some(wire::Failure { reason: reason.into(), detail: "HTTP 429".into(), retry_after_ms }),
+        failure: Some(wire::Failure { reason: reason.into(), detail: "HTTP 429".into(), retry_after_ms, scope: 0 }),
         ..Default::default()
     })
 }

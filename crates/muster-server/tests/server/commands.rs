@@ -119,7 +119,7 @@ async fn commands_end_with_what_the_gateway_says() {
         let request = v1::ReconnectBotRequest { name: "a".into() };
         let call = tokio::spawn(async move { bots.reconnect_bot(request).await });
         let command = agent.command().await;
-        let failure = wire::Failure { reason: reason.into(), detail: "HTTP 400".into(), retry_after_ms: 0 };
+        let failure = wire::Failure { reason: reason.into(), detail: "HTTP 400".into(), retry_after_ms: 0, scope: 0 };
         let failed = wire::CommandUpdate { r#final: true, failure: Some(failure), ..update(&command) };
         agent.send(AgentBody::CommandUpdate(failed)).await;
         refused(call.await.unwrap(), code, expected);

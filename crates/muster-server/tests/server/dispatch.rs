@@ -185,13 +185,20 @@ async fn a_refused_attempt_is_tried_again_after_the_time_that_was_asked_for() {
     let message = world.send_text("a", "r", "x").await;
     let first = agent.attempts(1).await.remove(0);
     agent.report(vec![failed(&first, wire::FailureReason::RateLimited, 400)]).await;
-    let waiting = world.message(&message.name).await.waiting.unwrap();
-    assert_eq!(waiting.reason, "RETRY_BACKOFF");
-    assert!(waiting.explanation.contains("RATE_LIMITED"), "{}", waiting.explanation);
+    let behind = world.send_text("a", "other", "x").await;
+    for name in [&message.name, &behind.name] {
+        let waiting = world.message(name).await.waiting.unwrap();
+        assert_eq!(waiting.reason, "BOT_BACKOFF");
+        assert!(waiting.explanation.contains("RATE_LIMITED"), "{}", waiting.explanation);
+    }
+    let backoff = world.bot("a").await.backoff.unwrap();
+    assert_eq!((backoff.scope.as_str(), backoff.refusals), ("BOT", 1));
     let second = agent.attempts(1).await.remove(0);
     assert_eq!(second.r#ref.unwrap().attempt_no, 2);
     agent.report(vec![sent(&second, "N1")]).await;
     assert_eq!(world.message(&message.name).await.state(), MessageState::Sent);
+    assert_eq!(agent.attempts(1).await.remove(0).r#ref.unwrap().attempt_no, 1);
+    assert_eq!(world.bot("a").await.backoff, None);
 }
 
 #[tokio::test]

@@ -385,6 +385,7 @@ async fn an_uncertain_message_is_resolved_and_the_trace_tells_it() {
         reason: agent_wire::FailureReason::OutcomeUnknown.into(),
         detail: "no answer".into(),
         retry_after_ms: 0,
+        scope: 0,
     };
     let unknown = agent_wire::OutcomeReport {
         attempt: first.r#ref,

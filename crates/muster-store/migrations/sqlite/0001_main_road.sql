@@ -92,6 +92,25 @@ CREATE INDEX bot_hold_end ON bot (hold_until) WHERE hold_until IS NOT NULL;
 -- A retired bot (stage 9) gives its address free.
 CREATE UNIQUE INDEX bot_by_address ON bot (tenant_key, network, address) WHERE address IS NOT NULL AND stage <> 9;
 
+-- Refusals that speak of a whole bot (scope 3, the key is its bot_key) or gateway (scope 4, gateway_key): nothing of it is
+-- tried before `until`, and then one attempt at a time until one gets through. A row for each that is in trouble.
+CREATE TABLE backoff (
+    scope    INTEGER NOT NULL,
+    key      INTEGER NOT NULL,
+    reason   INTEGER NOT NULL,
+    detail   TEXT NOT NULL,
+    -- In a row.
+    refusals INTEGER NOT NULL,
+    since    INTEGER NOT NULL,
+    -- When the latest refusal was reported.
+    refused  INTEGER NOT NULL,
+    until    INTEGER NOT NULL,
+    -- Bots were told that `until` has come.
+    told     INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (scope, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX backoff_end ON backoff (until) WHERE told = 0;
+
 -- What left a node, for agents that were away: kind 1 is a gateway, 2 a bot.
 CREATE TABLE departure (
     node_key    INTEGER NOT NULL REFERENCES node,

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use muster_domain::bot::{Connection, Hold, Stage};
 use muster_domain::content::Content;
-use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::gate::WaitReason;
 use muster_domain::limits::PRIORITY_STEP;
 use muster_domain::message::{HandbackReason, NewMessage, Outcome, Priority, ReceiptKind};
@@ -46,9 +45,7 @@ pub async fn what_is_due_again_is_not_overtaken(fixture: Fixture) {
     let session = fixture.open_connected().await;
     let first = fixture.accept(vec![text("a", "+5511900000001", "first")]).await[0];
     let attempt = fixture.claim(&session).await.attempts[0].attempt;
-    let mut failure = Failure::new(FailureReason::GatewayUnavailable, "");
-    failure.retry_after = Some(Duration::ZERO);
-    fixture.report(&session, 3, vec![outcome(attempt, Outcome::Failed(failure))]).await;
+    fixture.report(&session, 3, vec![outcome(attempt, refused(Duration::ZERO))]).await;
     let second = fixture.accept(vec![text("a", "+5511900000001", "second")]).await[0];
     let other = fixture.accept(vec![text("a", "+5511900000002", "another chain")]).await[0];
     let claimed = fixture.claim(&session).await;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_domain::bot::{BotSpec, Connection};
+use muster_domain::bot::{Bot, BotSpec, Connection};
 use muster_domain::content::{Content, Courtesy};
-use muster_domain::failure::{Failure, FailureReason};
+use muster_domain::failure::{Failure, FailureReason, Scope};
 use muster_domain::gateway::{GatewayKind, GatewaySpec};
 use muster_domain::limits::{PRIORITY_STEP, SILENCE_MAX};
 use muster_domain::message::{Message, NewMessage, Outcome, Priority, ReceiptKind};
@@ -197,6 +197,11 @@ impl Fixture {
         self.store.message_get(&self.tenant, id).await.unwrap().unwrap()
     }
 
+    /// A bot.
+    pub async fn bot(&self, id: &str) -> Bot {
+        self.store.bot_get(&self.tenant, &bot(id)).await.unwrap().unwrap()
+    }
+
     /// What the attempts of a message came to, in order; `NOT_RECEIVED` for those that never arrived.
     pub async fn trace(&self, id: MessageId) -> Vec<&'static str> {
         let records = self.store.message_attempts(&self.tenant, id).await.unwrap();
@@ -256,9 +261,9 @@ pub fn sent(network_id: &str) -> Outcome {
     Outcome::Sent { network_id: network_id.into() }
 }
 
-/// A refusal that is tried again after `wait`.
+/// A refusal for this recipient alone, which is tried again after `wait`.
 pub fn refused(wait: Duration) -> Outcome {
-    let mut failure = Failure::new(FailureReason::RateLimited, "slow down");
+    let mut failure = Failure::new(FailureReason::RateLimited, "slow down").of(Scope::Recipient);
     failure.retry_after = Some(wait);
     Outcome::Failed(failure)
 }

@@ -8,6 +8,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a suite of tests")]
 
+pub mod backoffs;
 pub mod changes;
 pub mod cordons;
 pub mod dispatching;
@@ -31,6 +32,10 @@ macro_rules! conformance_tests {
     ($open:expr) => {
         $crate::conformance_cases! {
             $open;
+            backoffs:
+                a_refused_bot_waits_as_a_whole, a_refused_gateway_holds_back_all_its_bots, one_message_tries_for_all,
+                a_trial_decides_what_follows, what_was_under_way_tells_nothing_new, a_message_that_alone_is_refused_fails,
+                an_outage_is_held_against_no_message, a_new_login_ends_only_the_wait_for_one;
             changes:
                 a_cursor_goes_on_without_gap_or_repeat, a_filter_moves_the_cursor, a_late_watcher_is_told_so,
                 commits_wake_watchers;

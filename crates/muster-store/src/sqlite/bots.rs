@@ -1,6 +1,8 @@
 //! Bots: reading their rows, and moving them between stages.
 
+use muster_domain::backoff::Backoff;
 use muster_domain::bot::{Bot, BotSpec, Connection, Hold, Stage, StateCounts};
+use muster_domain::failure::Scope;
 use muster_domain::gate::RefuseReason;
 use muster_domain::life;
 use muster_domain::message::MessageState;
@@ -9,6 +11,7 @@ use rusqlite::params;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
+use super::backoffs;
 use super::code::Code as _;
 use super::desired;
 use super::directory::{Edit, Entry, bot_id, gateway_id, kind, node_id};
@@ -22,7 +25,9 @@ use crate::{BotFilter, Result};
 
 const BOT: &str = "SELECT b.bot_id, g.gateway_id, n.node_id, b.address, b.display_name, b.labels, b.generation, b.stage, b.stage_rule, \
     b.hold_reason, b.hold_author, b.hold_since, b.hold_until, b.connection, b.connection_detail, b.connection_time, b.apply_error, \
-    b.create_time, b.update_time, g.kind FROM bot b JOIN gateway g USING (gateway_key) JOIN node n ON n.node_key = b.node_key \
+    b.create_time, b.update_time, g.kind, w.reason, w.detail, w.refusals, w.since, w.refused, w.until, v.reason, v.detail, \
+    v.refusals, v.since, v.refused, v.until FROM bot b JOIN gateway g USING (gateway_key) JOIN node n ON n.node_key = b.node_key \
+    LEFT JOIN backoff w ON w.scope = 3 AND w.key = b.bot_key LEFT JOIN backoff v ON v.scope = 4 AND v.key = b.gateway_key \
     WHERE b.tenant_key = ";
 
 /// The hold that four columns tell, if there is one.
@@ -59,6 +64,7 @@ fn bot(row: &SqliteRow) -> Result<Bot> {
         connection_detail: row.get(14),
         connection_time: time_opt(row.get(15)),
         apply_error: row.get(16),
+        backoff: Backoff::longer(backoffs::columns(row, Scope::Bot, 20)?, backoffs::columns(row, Scope::Gateway, 26)?),
         create_time: time(row.get(17)),
         update_time: time(row.get(18)),
     })
@@ -187,11 +193,13 @@ pub(super) fn stage_set(
         params![stage.code(), rule, version, micros(txn.now), entry.bot_key],
     )?;
     txn.edit(Edit::PutBot(tenant_key, id.clone(), Entry { stage, ..entry }));
-    match stage {
-        Stage::Retired => refuse_waiting(txn, entry.bot_key, RefuseReason::BotRetired),
-        Stage::Banned => refuse_waiting(txn, entry.bot_key, RefuseReason::BotBanned),
-        _ => Ok(()),
-    }
+    let reason = match stage {
+        Stage::Retired => RefuseReason::BotRetired,
+        Stage::Banned => RefuseReason::BotBanned,
+        _ => return Ok(()),
+    };
+    backoffs::forget(txn, entry.bot_key)?;
+    refuse_waiting(txn, entry.bot_key, reason)
 }
 
 /// Ends what waits for a bot that will never send again.

@@ -10,6 +10,7 @@ use muster_domain::resolution::Resolution;
 use muster_domain::{Address, BotId, MessageId, Timestamp};
 use rusqlite::{Row, params};
 
+use super::backoffs::{self, Sender};
 use super::code::Code as _;
 use super::facts::Facts;
 use super::fence::{self, Fence};
@@ -26,7 +27,7 @@ const CHAIN_RECHECK: Duration = Duration::from_millis(50);
 /// A bot of the claim, as the gate sees it.
 struct ClaimBot {
     id: BotId,
-    bot_key: i64,
+    sender: Sender,
     window: u32,
     stage: Stage,
     hold: Option<Hold>,
@@ -60,27 +61,33 @@ pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) 
     let mut admitted = Vec::new();
     let (mut refused, mut parked) = (Vec::new(), Vec::new());
     let step = claim.priority_step;
+    let any_refused = backoffs::any(txn)?;
     for bot in bots(txn, tenant_key, fence, claim.bots)? {
+        let backoff = if any_refused { backoffs::of(txn, bot.sender)? } else { None };
         let facts = BotFacts {
             stage: bot.stage,
             hold: bot.hold.as_ref(),
             connection: bot.connection,
             node_cordoned: told.cordoned,
             node_online: true,
+            backoff: backoff.as_ref(),
         };
         // A bot that waits is not looked into. One that is out of service for good is: what came back to it, or was accepted
         // for it since, is refused.
         if matches!(gate::decide_bot(&facts, txn.now), Decision::Wait { .. }) {
             continue;
         }
-        let wanted = bot.window.min(left);
+        // One that was refused tries with one message; the others wait for what becomes of it.
+        let on_trial = backoff.is_some();
+        let wanted = bot.window.min(left).min(if on_trial { 1 } else { u32::MAX });
         if wanted == 0 {
             claimed.more.push(bot.id);
             continue;
         }
-        let InTurn { mut candidates, taking_turns } = turns::candidates(txn, tenant_key, bot.bot_key, wanted, step)?;
+        let bot_key = bot.sender.bot_key;
+        let InTurn { mut candidates, taking_turns } = turns::candidates(txn, tenant_key, bot_key, wanted, step)?;
         if bot.away {
-            away::block(txn, fence, bot.bot_key, &mut candidates)?;
+            away::block(txn, fence, bot_key, &mut candidates)?;
         }
         let mut latest = None;
         let mut full = candidates.len() as u32 == wanted;
@@ -96,6 +103,9 @@ pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) 
                     latest = Some(candidate.facts.priority);
                     bytes_left = bytes_left.saturating_sub(bytes);
                     admitted.push((bot.id.clone(), candidate));
+                    if on_trial {
+                        backoffs::trial(txn, bot.sender)?;
+                    }
                 }
                 Decision::Wait { reason, until } => {
                     if let Some(until) = until {
@@ -106,9 +116,9 @@ pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) 
             }
         }
         if taking_turns && let Some(latest) = latest {
-            txn.turns.note(bot.bot_key, Some(Priority::decode(latest)?));
+            txn.turns.note(bot_key, Some(Priority::decode(latest)?));
         } else if !taking_turns {
-            txn.turns.note(bot.bot_key, None);
+            txn.turns.note(bot_key, None);
         }
         if full {
             claimed.more.push(bot.id);
@@ -141,13 +151,13 @@ fn bots(txn: &Txn, tenant_key: i64, fence: Fence, wanted: Vec<(BotId, u32)>) -> 
     for (entry, (id, window)) in entries.into_iter().zip(wanted) {
         let Some(entry) = entry.filter(|entry| entry.node_key == fence.node_key) else { continue };
         let bot = txn.first(
-            "SELECT stage, connection, away, hold_reason, hold_author, hold_since, hold_until FROM bot \
+            "SELECT stage, connection, away, hold_reason, hold_author, hold_since, hold_until, gateway_key FROM bot \
              WHERE bot_key = ? AND node_key = ?",
             params![entry.bot_key, fence.node_key],
             |row| {
                 Ok(ClaimBot {
                     id,
-                    bot_key: entry.bot_key,
+                    sender: Sender { bot_key: entry.bot_key, gateway_key: row.get(7)? },
                     window,
                     stage: Stage::decode(row.get(0)?)?,
                     connection: Connection::decode(row.get(1)?)?,

@@ -1,7 +1,7 @@
 //! Enumerations as numbers in columns. A number never changes its meaning; new values get new numbers.
 
 use muster_domain::bot::{Connection, Stage};
-use muster_domain::failure::FailureReason;
+use muster_domain::failure::{FailureReason, Scope};
 use muster_domain::gate::WaitReason;
 use muster_domain::life::AttemptEnd;
 use muster_domain::message::{MessageState, Priority, ReceiptKind};
@@ -47,9 +47,10 @@ codes!(Stage {
 codes!(Connection { Unlinked = 1, Linking = 2, Connected = 3, Silent = 4, Disconnected = 5, LoggedOut = 6 });
 codes!(ReceiptKind { Acknowledged = 1, Delivered = 2, Read = 3, Failed = 4 });
 codes!(Resolution { Sent = 1, Resend = 2, Drop = 3 });
+codes!(Scope { Message = 1, Recipient = 2, Bot = 3, Gateway = 4 });
 codes!(WaitReason {
     BotHeld = 1, BotStage = 2, BotNotConnected = 3, NodeOffline = 4, NotBefore = 5, RetryBackoff = 6, ChainBlocked = 7, Queued = 8,
-    NodeCordoned = 9,
+    NodeCordoned = 9, BotBackoff = 10, GatewayBackoff = 11,
 });
 codes!(FailureReason {
     RateLimited = 1, RecipientUnreachable = 2, RecipientOptedOut = 3, RecipientWindowClosed = 4, RecipientCooldown = 5,
@@ -81,6 +82,7 @@ mod tests {
         check(&Connection::ALL);
         check(&WaitReason::ALL);
         check(&Resolution::ALL);
+        check(&Scope::ALL);
         check(&FailureReason::ALL);
     }
 }

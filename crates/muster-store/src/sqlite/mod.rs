@@ -7,6 +7,7 @@
 mod accept;
 mod attempts;
 mod away;
+mod backoffs;
 mod body;
 mod bots;
 mod change_log;

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use muster_domain::Epoch;
+use muster_domain::failure::Scope;
 use muster_domain::gateway::{Gateway, GatewaySpec};
 use muster_domain::node::{Cordon, Node, NodeSpec};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
+use super::backoffs;
 use super::directory::{gateway_id, kind, node_id};
 use super::error::failed;
 use super::{time, time_opt};
@@ -18,7 +20,8 @@ const NODE: &str = "SELECT node_id, display_name, labels, generation, epoch, onl
     (SELECT count(*) FROM flight f WHERE f.node_key = node.node_key) FROM node WHERE removed = 0 AND tenant_key = ?";
 
 const GATEWAY: &str = "SELECT g.gateway_id, g.kind, n.node_id, g.display_name, g.labels, g.generation, g.apply_error, g.create_time, \
-    g.update_time FROM gateway g JOIN node n USING (node_key) WHERE g.removed = 0 AND g.tenant_key = ?";
+    g.update_time, v.reason, v.detail, v.refusals, v.since, v.refused, v.until FROM gateway g JOIN node n USING (node_key) \
+    LEFT JOIN backoff v ON v.scope = 4 AND v.key = g.gateway_key WHERE g.removed = 0 AND g.tenant_key = ?";
 
 /// Labels as a column has them: a JSON object.
 pub(super) fn labels_text(labels: &BTreeMap<String, String>) -> String {
@@ -62,6 +65,7 @@ pub(super) fn gateway(row: &SqliteRow) -> Result<Gateway> {
         },
         generation: row.get::<i64, _>(5) as u64,
         apply_error: row.get(6),
+        backoff: backoffs::columns(row, Scope::Gateway, 9)?,
         create_time: time(row.get(7)),
         update_time: time(row.get(8)),
     })

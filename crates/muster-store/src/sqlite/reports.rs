@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use muster_domain::bot::{Connection, Stage};
 use muster_domain::life::{self, AttemptEnd, Decision, Effect, Follows, Past, Place, Said};
-use muster_domain::message::Outcome;
+use muster_domain::message::{MessageState, Outcome};
 use muster_domain::{Address, BotId, Timestamp};
 use rusqlite::params;
 
@@ -14,7 +14,7 @@ use super::facts::{self, Facts};
 use super::fence::{self, Fence};
 use super::settle::{self, Step, Told};
 use super::txn::Txn;
-use super::{attempts, bots, duration_us, inbound, micros, receipts, resolve, sessions};
+use super::{attempts, backoffs, bots, duration_us, inbound, micros, receipts, resolve, sessions};
 use crate::{AttemptRef, Report, ReportBatch, ReportBody, ReportsApplied, Result, StoreError};
 
 /// An outcome, as a step needs it.
@@ -99,6 +99,8 @@ fn outcomes_apply(
     let mut early = Vec::new();
     let mut stepped = HashSet::new();
     let known = facts::of(txn, outcomes.iter().map(|report| report.attempt.message_id.raw()))?;
+    // Attempts that were under way when the first refusal came do not count: that there is none yet is enough to know.
+    let refused_before = backoffs::any(txn)?;
     for (report, mut facts) in outcomes.into_iter().zip(known) {
         // Two outcomes of one message in one batch: the second one sees what the first one did.
         let key = report.attempt.message_id.raw();
@@ -112,7 +114,14 @@ fn outcomes_apply(
             early.push((facts.bot_key, network_id.clone()));
         }
         let wakes = facts.bot_key;
-        if let Some(step) = step(txn, fence, facts, report)? {
+        let is_under_way = facts.state == MessageState::Dispatched
+            && facts.is_of(fence.node_key)
+            && facts.attempt_no == i64::from(report.attempt.attempt_no);
+        let refusals = match is_under_way {
+            true => note_refusals(txn, &facts, &report.outcome, refused_before, applied)?,
+            false => 0,
+        };
+        if let Some(step) = step(txn, fence, facts, report, refusals)? {
             if step.place == Place::Ready {
                 applied.wake.push(txn.directory.bot_id(wakes)?);
             }
@@ -127,11 +136,31 @@ fn outcomes_apply(
     Ok(())
 }
 
+/// Tells the back-offs of its bot and gateway what an attempt came to that was under way. Returns how often the one that a
+/// refusal speaks of was refused in a row.
+fn note_refusals(
+    txn: &mut Txn,
+    facts: &Facts,
+    outcome: &Outcome,
+    refused_before: bool,
+    applied: &mut ReportsApplied,
+) -> Result<u32> {
+    if refused_before {
+        for bot_key in backoffs::tried(txn, facts, outcome)? {
+            applied.wake.push(txn.directory.bot_id(bot_key)?);
+        }
+    }
+    match outcome {
+        Outcome::Failed(failure) => backoffs::refused(txn, facts, failure),
+        _ => Ok(0),
+    }
+}
+
 /// The step that follows from an outcome, if one does. What else follows is noted at once.
-fn step(txn: &Txn, fence: Fence, facts: Facts, report: OutcomeReport) -> Result<Option<Step>> {
+fn step(txn: &Txn, fence: Fence, facts: Facts, report: OutcomeReport, refusals: u32) -> Result<Option<Step>> {
     let OutcomeReport { attempt, outcome, queued, gateway } = report;
     let said = Said { attempt_no: attempt.attempt_no, by_its_node: facts.is_of(fence.node_key), outcome: &outcome };
-    let past = Rows { txn, message_id: facts.message_id };
+    let past = Rows { txn, message_id: facts.message_id, refusals };
     let Effect { follows, conflict } = life::after_outcome(&facts.life(micros(txn.now)), said, &past)?;
     let told = Told {
         attempt_no: attempt.attempt_no.into(),
@@ -160,6 +189,7 @@ fn step(txn: &Txn, fence: Fence, facts: Facts, report: OutcomeReport) -> Result<
 struct Rows<'a> {
     txn: &'a Txn,
     message_id: i64,
+    refusals: u32,
 }
 
 impl Past for Rows<'_> {
@@ -174,6 +204,10 @@ impl Past for Rows<'_> {
             "SELECT count(*) FROM attempt WHERE message_id = ? AND outcome = ?",
             params![self.message_id, AttemptEnd::Failed.code()],
         )
+    }
+
+    fn refusals(&self) -> u32 {
+        self.refusals
     }
 }
 
@@ -193,6 +227,7 @@ fn connection_apply(
     let found = bots::entry(txn, tenant_key, bot)?;
     let Some(entry) = found.filter(|entry| entry.node_key == fence.node_key) else { return Ok(false) };
     let stage = entry.stage.after_connection(connection, banned);
+    let was = Connection::decode(txn.value("SELECT connection FROM bot WHERE bot_key = ?", [entry.bot_key])?)?;
     txn.execute(
         "UPDATE bot SET connection = ?, connection_detail = ?, connection_time = CASE WHEN connection = ? THEN \
          connection_time ELSE ? END, update_time = ? WHERE bot_key = ? AND EXISTS (SELECT 1 FROM node WHERE \
@@ -220,5 +255,9 @@ fn connection_apply(
             if stage == Stage::Banned { format!("BAN: {detail}") } else { format!("LINK: {}", connection.as_str()) };
         bots::stage_set(txn, tenant_key, bot, entry, stage, &rule)?;
     }
-    Ok(matches!(connection, Connection::Connected | Connection::Silent))
+    let connected = matches!(connection, Connection::Connected | Connection::Silent);
+    if connected && !matches!(was, Connection::Connected | Connection::Silent) {
+        backoffs::connected(txn, entry.bot_key)?;
+    }
+    Ok(connected)
 }

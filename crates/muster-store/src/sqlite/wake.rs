@@ -1,4 +1,4 @@
-//! What becomes due: parked messages, ends of validity, ends of holds.
+//! What becomes due: parked messages, ends of validity, of back-offs and of holds.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use muster_domain::{BotId, NodeId, TenantId};
 use rusqlite::params;
 
+use super::backoffs;
 use super::desired;
 use super::expiry;
 use super::micros;
@@ -27,10 +28,11 @@ pub(super) fn due(txn: &mut Txn, limit: u32, silence: Duration) -> Result<WakeRe
             Ok(Ready { bot_key: row.get(0)?, priority: row.get(1)?, message_id: row.get(2)?, attempt_no: row.get(3)? })
         },
     )?;
-    let bots: BTreeSet<i64> = woken.iter().map(|row| row.bot_key).collect();
+    let mut bots = backoffs::end_due(txn)?;
+    bots.extend(woken.iter().map(|row| row.bot_key));
     queues::enter(txn, woken)?;
     let parked = soonest(txn, "SELECT min(wake_time) FROM parked")?;
-    let soonest = [parked, expiry::next(txn)?].into_iter().flatten().min();
+    let soonest = [parked, expiry::next(txn)?, backoffs::next(txn)?].into_iter().flatten().min();
     Ok(WakeResult { wake: places(txn, bots)?, next: soonest.map(|time| wait(now, time)) })
 }
 

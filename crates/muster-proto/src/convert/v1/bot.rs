@@ -26,6 +26,7 @@ const FIELDS: Fields = Fields {
         "connection_detail",
         "connection_time",
         "apply_error",
+        "backoff",
         "create_time",
         "update_time",
         "message_counts",
@@ -198,6 +199,7 @@ pub fn write(bot: &Bot, counts: &StateCounts) -> wire::Bot {
         connection_detail,
         connection_time,
         apply_error,
+        backoff,
         create_time,
         update_time,
     } = bot;
@@ -218,6 +220,7 @@ pub fn write(bot: &Bot, counts: &StateCounts) -> wire::Bot {
         apply_error: apply_error.clone(),
         create_time: Some(write_timestamp(*create_time)),
         update_time: Some(write_timestamp(*update_time)),
+        backoff: backoff.as_ref().map(super::backoff),
         message_counts: write_counts(counts),
     }
 }

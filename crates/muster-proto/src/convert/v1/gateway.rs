@@ -14,7 +14,7 @@ use crate::v1 as wire;
 
 const FIELDS: Fields = Fields {
     changeable: &["node", "display_name", "labels"],
-    fixed: &["name", "kind", "etag", "apply_error", "create_time", "update_time"],
+    fixed: &["name", "kind", "etag", "apply_error", "backoff", "create_time", "update_time"],
 };
 
 /// Reads a declared gateway; output-only fields are ignored. Paths are those of the resource below `parent`;
@@ -103,6 +103,7 @@ pub fn write(gateway: &Gateway) -> wire::Gateway {
         spec: GatewaySpec { id, kind, node, display_name, labels },
         generation,
         apply_error,
+        backoff,
         create_time,
         update_time,
     } = gateway;
@@ -120,5 +121,6 @@ pub fn write(gateway: &Gateway) -> wire::Gateway {
         apply_error: apply_error.clone(),
         create_time: Some(write_timestamp(*create_time)),
         update_time: Some(write_timestamp(*update_time)),
+        backoff: backoff.as_ref().map(super::backoff),
     }
 }

@@ -32,7 +32,7 @@ Chores of the repository.
     cargo xtask proto baseline    takes the present protos as the new baseline
     cargo xtask codegen           generates the Rust types of the protos
     cargo xtask codegen-check     fails unless the committed types are what the protos give
-    cargo xtask bench ARGS...     measures, with a release build: --quick, --only NAME, -o json
+    cargo xtask bench ARGS...     measures, with a release build: --quick, --only NAME, --peers, -o json
     cargo xtask chaos ARGS...     kills real processes under load: --seconds N, --seed S, -o json
     cargo xtask soak ARGS...      looks whether memory stays flat, with a release build: --messages N, -o json
     cargo xtask help              this text

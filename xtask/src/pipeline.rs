@@ -63,6 +63,12 @@ const STEPS: &[Step] = &[
         run: |workspace| proto::check(workspace).map(|()| None),
     },
     Step {
+        name: "peers' drivers",
+        extent: Extent::Quick,
+        remedy: "mend the file that node names, below crates/muster-trials/peers",
+        run: |workspace| peers_drivers(workspace).map(|()| None),
+    },
+    Step {
         name: "lints",
         extent: Extent::Quick,
         remedy: "mend what clippy names; `cargo xtask lint` checks again",
@@ -174,6 +180,17 @@ fn tests(workspace: &Workspace) -> Result<Option<String>> {
         summary = Some(tally.to_string());
     }
     Ok(summary)
+}
+
+/// Parses what `bench --peers` drives the peers with. The peers themselves are not run: they need databases that a bare machine
+/// does not have.
+fn peers_drivers(workspace: &Workspace) -> Result<()> {
+    let drivers = workspace.files()?.into_iter().filter(|file| file.ends_with(".mjs"));
+    for driver in drivers {
+        let check = Program::new("node", workspace.root()).args(["--check", &driver]);
+        check.run().context("it needs node (`apt-get install npm`, or https://nodejs.org)")?;
+    }
+    Ok(())
 }
 
 /// Runs the bench without looking at its figures: a dev build on a shared machine says nothing about speed, but the

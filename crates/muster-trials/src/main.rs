@@ -3,15 +3,17 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
 
 use std::fmt::Display;
+use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
-use muster_trials::bench::{self, Extent, Part};
+use muster_trials::bench::{self, Extent, Part, Plan};
 use muster_trials::chaos::{self, Campaign};
 use muster_trials::soak;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Trials of Muster as a whole.
 #[derive(Parser)]
@@ -31,6 +33,10 @@ enum Trial {
         /// Only this part; may be repeated. A ratio needs both of its sides.
         #[arg(long, value_name = "NAME")]
         only: Vec<Part>,
+        /// Also BullMQ on Redis and graphile-worker on PostgreSQL: a few minutes. It needs redis-server, PostgreSQL and npm on this
+        /// machine, and the npm registry.
+        #[arg(long)]
+        peers: bool,
         /// How to print the result. Progress goes to standard error.
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
         output: Output,
@@ -81,10 +87,31 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(arguments: Arguments) -> Result<ExitCode> {
-    match arguments.trial {
-        Trial::Bench { quick, only, output } => {
+    let interrupted = interrupted()?;
+    tokio::select! {
+        ended = run_trial(arguments.trial) => ended,
+        code = interrupted => Ok(code),
+    }
+}
+
+/// Ends with the exit code of a program that was stopped by a signal, once one came. What is under way is dropped then: it
+/// stops its processes and removes its folders.
+fn interrupted() -> Result<impl Future<Output = ExitCode>> {
+    let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        let kind = tokio::select! {
+            _ = int.recv() => SignalKind::interrupt(),
+            _ = term.recv() => SignalKind::terminate(),
+        };
+        ExitCode::from(SIGNALLED + kind.as_raw_value().unsigned_abs() as u8)
+    })
+}
+
+async fn run_trial(trial: Trial) -> Result<ExitCode> {
+    match trial {
+        Trial::Bench { quick, only, peers, output } => {
             let extent = if quick { Extent::Quick } else { Extent::Full };
-            let report = bench::run(extent, &only, progress).await?;
+            let report = bench::run(&Plan { extent, only, peers }, progress).await?;
             print(&report, output)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -102,6 +129,9 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         }
     }
 }
+
+/// Shells give this plus the number of the signal as the exit code.
+const SIGNALLED: u8 = 128;
 
 fn progress(line: &str) {
     eprintln!("{line}");

@@ -5,6 +5,7 @@ mod floor;
 mod http_gateway;
 mod latency;
 mod null_gateway;
+mod peers;
 mod recovery;
 mod report;
 mod simulated;
@@ -20,6 +21,7 @@ pub use floor::{Floor, FloorLatency};
 pub use http_gateway::HttpGateway;
 pub use latency::Latency;
 pub use null_gateway::NullGateway;
+pub use peers::{Peer, Peers, Try};
 pub use recovery::Recovery;
 pub use report::{Machine, Ratios, Report};
 
@@ -67,19 +69,39 @@ pub enum Part {
     Recovery,
 }
 
-/// Runs the parts, all of them if `only` is empty, one after the other. `progress` is told what begins and what it took.
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How long.
+    pub extent: Extent,
+    /// These parts; all of them if there are none.
+    pub only: Vec<Part>,
+    /// Other queues too.
+    pub peers: bool,
+}
+
+/// Runs the parts one after the other. `progress` is told what begins and what it took.
 ///
 /// # Errors
 ///
 /// If a process does not start, or a measurement does not come to its end.
-pub async fn run(extent: Extent, only: &[Part], progress: impl Fn(&str)) -> Result<Report> {
-    let wanted = |part| only.is_empty() || only.contains(&part);
+pub async fn run(plan: &Plan, progress: impl Fn(&str)) -> Result<Report> {
+    let extent = plan.extent;
+    let wanted = |part| plan.only.is_empty() || plan.only.contains(&part);
+    // First, because it may be that something has to be installed before it works.
+    let peers = match plan.peers {
+        true => Some(part("installation of the peers", peers::Installed::new(), &progress).await?),
+        false => None,
+    };
     let mut report = Report::new(Machine::look(extent)?);
     if wanted(Part::Floor) {
         report.floor = Some(part("floor", floor::measure(extent), &progress).await?);
     }
     if wanted(Part::NullGateway) {
         report.null_gateway = Some(part("null gateway", null_gateway::measure(extent), &progress).await?);
+    }
+    if let Some(peers) = peers {
+        report.peers = Some(part("peers", peers.measure(extent), &progress).await?);
     }
     if wanted(Part::HttpGateway) {
         report.http_gateway = Some(part("HTTP gateway", http_gateway::measure(extent), &progress).await?);
@@ -100,7 +122,7 @@ pub async fn run(extent: Extent, only: &[Part], progress: impl Fn(&str)) -> Resu
 async fn part<T>(name: &str, measure: impl Future<Output = Result<T>>, progress: &impl Fn(&str)) -> Result<T> {
     progress(&format!("{name} …"));
     let begin = Instant::now();
-    let measured = measure.await.with_context(|| format!("measure: {name}"))?;
+    let measured = measure.await.with_context(|| name.to_owned())?;
     progress(&format!("{name}: {:.1} s", begin.elapsed().as_secs_f64()));
     Ok(measured)
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::{AtRest, Extent, Floor, HttpGateway, Latency, NullGateway, Recovery};
+use super::{AtRest, Extent, Floor, HttpGateway, Latency, NullGateway, Peers, Recovery};
 use crate::measure::Latencies;
 
 /// What a run of the bench found. Parts that did not run are absent.
@@ -21,6 +21,9 @@ pub struct Report {
     /// End to end, through a gateway that answers at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub null_gateway: Option<NullGateway>,
+    /// Other queues.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Peers>,
     /// End to end through the simulator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_gateway: Option<HttpGateway>,
@@ -46,6 +49,12 @@ pub struct Ratios {
     /// Null gateway, single calls, as a share of the floor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub single_of_floor: Option<f64>,
+    /// Null gateway, streamed, as a multiple of BullMQ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streamed_of_bullmq: Option<f64>,
+    /// Null gateway, streamed, as a multiple of graphile-worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streamed_of_graphile_worker: Option<f64>,
     /// HTTP gateway as a share of the bare loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_of_loop: Option<f64>,
@@ -102,6 +111,7 @@ impl Report {
             ratios: Ratios::default(),
             floor: None,
             null_gateway: None,
+            peers: None,
             http_gateway: None,
             latency: None,
             at_rest: None,
@@ -116,6 +126,10 @@ impl Report {
         if let Some((floor, own)) = self.floor.as_ref().zip(self.null_gateway.as_ref()) {
             ratios.streamed_of_floor = Some(own.streamed_per_second / floor.streamed_per_second);
             ratios.single_of_floor = Some(own.single_per_second / floor.single_per_second);
+        }
+        if let Some((peers, own)) = self.peers.as_ref().zip(self.null_gateway.as_ref()) {
+            ratios.streamed_of_bullmq = Some(own.streamed_per_second / peers.bullmq.per_second);
+            ratios.streamed_of_graphile_worker = Some(own.streamed_per_second / peers.graphile_worker.per_second);
         }
         if let Some(http) = &self.http_gateway {
             ratios.http_of_loop = Some(http.streamed_per_second / http.loop_per_second);
@@ -139,6 +153,8 @@ impl fmt::Display for Report {
         };
         ratio("streamed, share of the floor", self.ratios.streamed_of_floor, "%", 100.0)?;
         ratio("single calls, share of the floor", self.ratios.single_of_floor, "%", 100.0)?;
+        ratio("streamed, of BullMQ on Redis", self.ratios.streamed_of_bullmq, "times", 1.0)?;
+        ratio("streamed, of graphile-worker on PostgreSQL", self.ratios.streamed_of_graphile_worker, "times", 1.0)?;
         ratio("HTTP gateway, share of the bare loop", self.ratios.http_of_loop, "%", 100.0)?;
         ratio("accept to gateway call p50, of the floor's", self.ratios.gateway_call_p50_of_floor, "times", 1.0)?;
         ratio("accept to gateway call p99, of the floor's", self.ratios.gateway_call_p99_of_floor, "times", 1.0)?;
@@ -154,6 +170,13 @@ impl fmt::Display for Report {
             writeln!(f, "\nnull gateway")?;
             rate(f, "streamed", own.streamed_per_second)?;
             rate(f, "single calls", own.single_per_second)?;
+        }
+        if let Some(peers) = &self.peers {
+            writeln!(f, "\npeers")?;
+            for (name, peer) in [("BullMQ", &peers.bullmq), ("graphile-worker", &peers.graphile_worker)] {
+                rate(f, name, peer.per_second)?;
+                write!(f, "{peer}")?;
+            }
         }
         if let Some(http) = &self.http_gateway {
             writeln!(f, "\nHTTP gateway")?;

@@ -67,6 +67,7 @@ pub enum Outcome {
 
 /// Runs the demo until its end, or until `shutdown` is cancelled. Leaves no process and no file behind, whatever happens.
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<Outcome> {
+    let started = Instant::now();
     let folder = Folder::prepare(options.keep.as_deref())?;
     let program = Program::own(folder.path()).context("find the own executable")?;
     let janitor = match options.keep {
@@ -75,7 +76,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<Outcom
     };
     let mut stage = None;
     let shown = tokio::select! {
-        shown = show(&options, &program, folder.path(), &mut stage) => shown,
+        shown = show(&options, started, &program, folder.path(), &mut stage) => shown,
         () = shutdown.cancelled() => Ok(Shown { outcome: Outcome::Interrupted, example: None }),
     };
     if let (Ok(shown), Some(stage), false) = (&shown, &stage, options.exit || shutdown.is_cancelled()) {
@@ -144,7 +145,13 @@ impl Folder {
 }
 
 /// Everything up to the report. The stage is left to the caller, whatever happens.
-async fn show(options: &Options, program: &Program, folder: &Path, slot: &mut Option<Stage>) -> Result<Shown> {
+async fn show(
+    options: &Options,
+    started: Instant,
+    program: &Program,
+    folder: &Path,
+    slot: &mut Option<Stage>,
+) -> Result<Shown> {
     let messages = options.messages.unwrap_or_else(samples::recipient_count);
     samples::write(folder, messages).with_context(|| format!("write the samples to {}", folder.display()))?;
     say("starting a server, a simulator with 2 gateways, and 2 agents");
@@ -158,7 +165,7 @@ async fn show(options: &Options, program: &Program, folder: &Path, slot: &mut Op
     run.progress.finish();
     let (verdict, example) = settled?;
     let outcome = if verdict.agrees() { Outcome::Agrees } else { Outcome::Disagrees };
-    let report = Report::new(&run.measure, run.seconds, verdict);
+    let report = Report::new(&run.measure, started, run.seconds, verdict);
     let screen = Screen::new(options.format, false);
     screen.one(&report, page)?;
     Ok(Shown { outcome, example })

@@ -1,6 +1,7 @@
 //! What is measured while messages go their way: states, rates and times, over all and per bot.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use hdrhistogram::Histogram;
 use muster_domain::Timestamp;
@@ -98,6 +99,7 @@ pub(crate) struct Measure {
     messages: HashMap<String, Track>,
     bots: BTreeMap<String, Tally>,
     all: Tally,
+    first_delivered: Option<Instant>,
 }
 
 impl Measure {
@@ -119,6 +121,9 @@ impl Measure {
         let (first_sent, first_delivered) = (sent && !track.sent, delivered && !track.delivered);
         track.sent |= sent;
         track.delivered |= delivered;
+        if first_delivered {
+            self.first_delivered.get_or_insert_with(Instant::now);
+        }
         let times = time(change.accept_time).zip(time(change.time));
         for tally in [&mut self.all, self.bots.entry(track.bot.clone()).or_default()] {
             let figures = &mut tally.figures;
@@ -135,6 +140,11 @@ impl Measure {
                 }
             }
         }
+    }
+
+    /// When a message was first seen to be delivered.
+    pub(crate) fn first_delivered(&self) -> Option<Instant> {
+        self.first_delivered
     }
 
     /// Everything together.
@@ -185,8 +195,11 @@ mod tests {
         measure.take(&change("2", v1::MessageState::Waiting, 0));
         measure.take(&change("2", v1::MessageState::Uncertain, 50));
         assert_eq!(measure.all().finished(), 2);
+        assert_eq!(measure.first_delivered(), None);
         measure.take(&change("2", v1::MessageState::Delivered, 300));
+        let first = measure.first_delivered();
         measure.take(&change("1", v1::MessageState::Read, 500));
+        assert!(first.is_some() && measure.first_delivered() == first);
         let all = measure.all();
         assert_eq!((all.accepted, all.sent, all.delivered, all.read, all.uncertain), (2, 2, 2, 1, 0));
         let sent = all.sent_ms.unwrap();

@@ -1,5 +1,7 @@
 //! What the demo tells at its end: an object for programs, a table for people.
 
+use std::time::{Duration, Instant};
+
 use muster_client::screen::{Columns, Field, Look, Tone};
 use muster_client::text;
 use serde::Serialize;
@@ -17,6 +19,8 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
     /// Messages that became final in a second, on average.
     pub(crate) messages_per_second: f64,
+    /// From the start of the demo until the first message was seen to be delivered, in milliseconds.
+    pub(crate) first_delivered_ms: Option<f64>,
     /// Over all bots.
     pub(crate) all: Figures,
     /// Each bot.
@@ -35,14 +39,16 @@ pub(crate) struct BotFigures {
 }
 
 impl Report {
-    pub(crate) fn new(measure: &Measure, seconds: f64, check: Verdict) -> Self {
+    /// `started` is when the demo began, `seconds` how long the messages took.
+    pub(crate) fn new(measure: &Measure, started: Instant, seconds: f64, check: Verdict) -> Self {
         let all = measure.all();
         let bots = measure.bots().map(|(bot, figures)| {
             let bot = bot.strip_prefix("bots/").unwrap_or(bot).to_owned();
             BotFigures { bot, figures }
         });
         let messages_per_second = if seconds > 0.0 { all.finished() as f64 / seconds } else { 0.0 };
-        Report { seconds, messages_per_second, bots: bots.collect(), all, check }
+        let first_delivered_ms = measure.first_delivered().map(|first| (first - started).as_secs_f64() * 1e3);
+        Report { seconds, messages_per_second, first_delivered_ms, bots: bots.collect(), all, check }
     }
 }
 
@@ -76,12 +82,19 @@ pub(crate) fn page(report: &Report, look: &Look) -> String {
         report.seconds,
         report.messages_per_second
     );
-    format!("{table}\n\n{rate}\n{}", verdict(&report.check, look))
+    let first = match report.first_delivered_ms {
+        Some(ms) => format!("; the first was delivered {} after the start of the demo", duration(ms)),
+        None => String::new(),
+    };
+    format!("{table}\n\n{rate}{first}\n{}", verdict(&report.check, look))
 }
 
 fn time(times: Option<Percentiles>, which: impl Fn(&Percentiles) -> f64) -> String {
-    let Some(times) = times else { return "-".to_owned() };
-    text::duration(std::time::Duration::try_from_secs_f64(which(&times) / 1e3).unwrap_or_default())
+    times.map_or_else(|| "-".to_owned(), |times| duration(which(&times)))
+}
+
+fn duration(ms: f64) -> String {
+    text::duration(Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default())
 }
 
 fn verdict(check: &Verdict, look: &Look) -> String {

@@ -25,7 +25,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Trial {
-    /// Measures throughput, latency, memory and recovery, as ratios against references of the same run.
+    /// Measures throughput, latency, memory, recovery and start, as ratios against references of the same run.
     Bench {
         /// Fewer messages and shorter runs: under one minute.
         #[arg(long)]

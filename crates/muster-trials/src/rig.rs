@@ -5,11 +5,17 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use muster_demo::processes::{Process, Program};
 use tempfile::TempDir;
+use tokio::process::Command;
 use tonic::transport::{Channel, Endpoint};
+
+/// How often a server that starts is called until it answers.
+const RETRY: Duration = Duration::from_millis(5);
 
 /// A folder, and the program whose roles run in it.
 pub(crate) struct Rig {
@@ -118,6 +124,17 @@ impl Rig {
         Ok(text)
     }
 
+    /// Runs `muster demo` to its end, and returns its report.
+    pub(crate) async fn demo(&self) -> Result<serde_json::Value> {
+        let mut demo = Command::new(self.program.executable());
+        demo.args(["demo", "--exit", "-o", "json"]).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+        let output = demo.output().await.context("start the demo")?;
+        if !output.status.success() {
+            bail!("the demo failed ({}); it said:\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+        }
+        serde_json::from_slice(&output.stdout).context("read the demo's report")
+    }
+
     /// Leaves the folder where it is, and tells where.
     pub(crate) fn keep(self) -> PathBuf {
         self.folder.keep()
@@ -139,6 +156,16 @@ fn socket(address: &str) -> &str {
 pub(crate) async fn connect(server: &str) -> Result<Channel> {
     let endpoint = Endpoint::from_shared(server.to_owned()).context("read the server's address")?;
     endpoint.connect().await.with_context(|| format!("connect to {server}"))
+}
+
+/// Waits until a server takes a connection, which it need not do yet, and tells when it did.
+pub(crate) async fn await_serving(server: &str) -> (Channel, Instant) {
+    loop {
+        if let Ok(channel) = connect(server).await {
+            return (channel, Instant::now());
+        }
+        tokio::time::sleep(RETRY).await;
+    }
 }
 
 /// Several connections to a server.

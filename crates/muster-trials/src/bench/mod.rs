@@ -9,6 +9,7 @@ mod peers;
 mod recovery;
 mod report;
 mod simulated;
+mod start;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ pub use null_gateway::NullGateway;
 pub use peers::{Peer, Peers, Try};
 pub use recovery::Recovery;
 pub use report::{Machine, Ratios, Report};
+pub use start::Start;
 
 /// How long to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,8 @@ pub enum Part {
     AtRest,
     /// A restart with a long queue.
     Recovery,
+    /// A server on a database that exists, and the demo until its first message is delivered.
+    Start,
 }
 
 /// What to measure.
@@ -114,6 +118,9 @@ pub async fn run(plan: &Plan, progress: impl Fn(&str)) -> Result<Report> {
     }
     if wanted(Part::Recovery) {
         report.recovery = Some(part("recovery", recovery::measure(extent), &progress).await?);
+    }
+    if wanted(Part::Start) {
+        report.start = Some(part("start", start::measure(extent), &progress).await?);
     }
     report.compare();
     Ok(report)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use muster_proto::v1::GatewayKind;
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -12,7 +12,7 @@ use super::null_gateway::PATIENCE;
 use crate::load::{CLIENTS, Supply};
 use crate::measure::Usage;
 use crate::product::{self, Fleet, Journal, Observation, StandIn};
-use crate::rig::{Rig, connect, connect_many};
+use crate::rig::{Rig, await_serving, connect, connect_many};
 
 /// What a restart costs.
 #[derive(Debug, Clone, Serialize)]
@@ -39,9 +39,6 @@ const WINDOW: Duration = Duration::from_millis(100);
 
 /// Dispatch is steady from the first window that reaches this share of the median one.
 const STEADY_SHARE: f64 = 0.8;
-
-/// How often the agent tries to come back while the server starts.
-const RETRY: Duration = Duration::from_millis(5);
 
 pub(super) async fn measure(extent: Extent) -> Result<Recovery> {
     let (waiting, watched) = match extent {
@@ -102,16 +99,10 @@ struct Work {
 
 /// Takes attempts from the moment at which the server serves.
 async fn work(server: String, mut journal: Journal, mut stop: oneshot::Receiver<()>) -> Result<Work> {
-    let channel = loop {
-        match connect(&server).await {
-            Ok(channel) => break channel,
-            Err(_) if stop.try_recv().is_err_and(|state| state == oneshot::error::TryRecvError::Empty) => {
-                tokio::time::sleep(RETRY).await;
-            }
-            Err(error) => return Err(error),
-        }
+    let (channel, serving) = tokio::select! {
+        served = await_serving(&server) => served,
+        _ = &mut stop => bail!("the server does not take connections"),
     };
-    let serving = Instant::now();
     let mut session = StandIn::connect(channel, &mut journal).await?;
     let mut arrivals = Vec::new();
     loop {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::{AtRest, Extent, Floor, HttpGateway, Latency, NullGateway, Peers, Recovery};
+use super::{AtRest, Extent, Floor, HttpGateway, Latency, NullGateway, Peers, Recovery, Start};
 use crate::measure::Latencies;
 
 /// What a run of the bench found. Parts that did not run are absent.
@@ -36,6 +36,9 @@ pub struct Report {
     /// A restart with a long queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,
+    /// From nothing to work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
     /// Where it was measured.
     pub machine: Machine,
 }
@@ -116,6 +119,7 @@ impl Report {
             latency: None,
             at_rest: None,
             recovery: None,
+            start: None,
             machine,
         }
     }
@@ -209,6 +213,11 @@ impl fmt::Display for Report {
             let steady = (recovery.steady_dispatch_ms, recovery.steady_per_second);
             writeln!(f, "  steady after {:.0} ms at {:.0} a second", steady.0, steady.1)?;
             writeln!(f, "  {:.0} MiB at the most", kib(recovery.server_peak_bytes as f64) / 1024.0)?;
+        }
+        if let Some(start) = &self.start {
+            writeln!(f, "\nstart")?;
+            writeln!(f, "  serving after {:.0} ms on a database with {} messages", start.serving_ms, start.messages)?;
+            writeln!(f, "  demo: first message delivered after {:.0} ms", start.first_delivered_ms)?;
         }
         let Machine { cores, sync_p50_ms, .. } = self.machine;
         writeln!(f, "\n{cores} cores, {sync_p50_ms:.2} ms for a write and its sync")

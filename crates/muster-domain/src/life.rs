@@ -204,12 +204,18 @@ pub fn after_outcome<P: Past>(facts: &Facts, said: Said<'_>, past: &P) -> Result
 /// The truth beats what was believed: a message that was thought not received and waits again was sent after all, and so was
 /// one of which nobody knew, or about which it was decided otherwise, whichever of its attempts says so.
 fn after_sent<P: Past>(facts: &Facts, attempt_no: u32, is_current: bool, past: &P) -> Result<Effect, P::Error> {
-    use MessageState::{Delivered, Dispatched, Failed, Read, Sent, Uncertain, Waiting};
+    use MessageState::{Cancelled, Delivered, Dispatched, Expired, Failed, Read, Sent, Uncertain, Waiting};
     let sent = || Follows::Step(Step::finish(Sent, Some(AttemptEnd::Sent), None));
     if is_current && facts.state == Dispatched {
         return Ok(sent().into());
     }
-    let is_unsettled = matches!(facts.state, Waiting | Uncertain);
+    // A message that failed may have been sent before: the network refused it later. An attempt that nobody knows of tells
+    // more: it was made before the database was put back from a backup.
+    let is_unsettled = match facts.state {
+        Waiting | Uncertain | Expired | Cancelled => true,
+        Failed => attempt_no > facts.attempt_no,
+        _ => false,
+    };
     let believed = if is_unsettled { sent() } else { Follows::Nothing };
     let Some(decision) = past.decision()? else { return Ok(believed.into()) };
     // The attempts that the decision is about, and whatever came of a message that has not left since.
@@ -229,7 +235,7 @@ fn after_sent<P: Past>(facts: &Facts, attempt_no: u32, is_current: bool, past: &
 }
 
 /// Whether it waits again or not, nobody may send it again before this is settled: unless somebody knew that already, and
-/// decided.
+/// decided. A message that was given up without knowing of the attempt, in a database that was put back, may have been sent.
 fn after_uncertain<P: Past>(
     facts: &Facts,
     attempt_no: u32,
@@ -240,7 +246,9 @@ fn after_uncertain<P: Past>(
     let uncertain = || Step::finish(MessageState::Uncertain, Some(AttemptEnd::Uncertain), Some(failure.clone()));
     Ok(match facts.state {
         MessageState::Dispatched if is_current => uncertain().into(),
-        MessageState::Waiting => {
+        MessageState::Waiting | MessageState::Expired | MessageState::Cancelled | MessageState::Failed
+            if facts.state == MessageState::Waiting || attempt_no > facts.attempt_no =>
+        {
             let decision = past.decision()?;
             let is_known = decision
                 .is_some_and(|decision| decision.resolution == Resolution::Resend && attempt_no <= decision.attempt_no);

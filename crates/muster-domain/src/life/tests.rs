@@ -112,7 +112,8 @@ fn a_sent_is_never_lost() {
         }
         let is_current = said.by_its_node && said.attempt_no == facts.attempt_no;
         match facts.state {
-            Waiting | Uncertain => assert_eq!(step(&effect).map(|step| step.to), Some(Sent)),
+            Waiting | Uncertain | Expired | Cancelled => assert_eq!(step(&effect).map(|step| step.to), Some(Sent)),
+            Failed if said.attempt_no > facts.attempt_no => assert_eq!(step(&effect).map(|step| step.to), Some(Sent)),
             Dispatched if is_current => assert_eq!(step(&effect).map(|step| step.to), Some(Sent)),
             // It is kept beside what leads the message.
             Dispatched | Sent | Delivered | Read if effect.conflict.is_some() => {
@@ -130,7 +131,8 @@ fn a_sent_is_never_lost() {
 #[test]
 fn what_may_have_been_sent_waits_for_nobody_but_the_one_who_decided() {
     each(|facts, said, past, effect| {
-        if !matches!(said.outcome, Outcome::Uncertain(_)) || facts.state != Waiting {
+        let was_given_up = matches!(facts.state, Expired | Cancelled | Failed) && said.attempt_no > facts.attempt_no;
+        if !matches!(said.outcome, Outcome::Uncertain(_)) || !(facts.state == Waiting || was_given_up) {
             return;
         }
         let decided = past.decision.is_some_and(|decision| {

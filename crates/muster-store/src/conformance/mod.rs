@@ -90,7 +90,7 @@ macro_rules! conformance_tests {
                 a_session_of_the_future_is_fenced, a_closed_session_takes_its_node_offline,
                 an_older_opening_of_a_journal_is_a_fork, a_journal_opened_by_two_processes_is_a_fork,
                 a_journal_that_ends_before_what_was_taken_is_a_fork, a_restart_takes_over,
-                a_lost_journal_leaves_uncertain_attempts, a_restored_store_hears_again_what_is_remembered,
+                a_lost_journal_leaves_uncertain_attempts, a_restored_store_hears_again_what_is_remembered, what_a_restored_store_gave_up_may_turn_out_sent,
                 what_an_agent_forgot_leaves_uncertain_messages, what_was_accepted_since_is_not_forgotten, unreceived_attempts_return_once_in_order, held_attempts_go_on,
                 attempts_that_went_on_without_the_agent_are_dropped, reports_are_heard_before_attempts_return,
                 a_late_sent_beats_what_was_believed, a_late_uncertain_beats_what_was_believed,

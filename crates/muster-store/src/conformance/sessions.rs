@@ -148,6 +148,25 @@ pub async fn a_restored_store_hears_again_what_is_remembered(fixture: Fixture) {
     assert!(!fixture.store.session_open(again).await.unwrap().restored);
 }
 
+/// A restored store may give up what was sent meanwhile, before its agent is there to tell.
+pub async fn what_a_restored_store_gave_up_may_turn_out_sent(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    fixture.dispatched(&session).await;
+    let texts = (2..=3).map(|i| text("a", &format!("+551190000000{i}"), "waits"));
+    let [sent_one, unknown_one] = fixture.accept(texts.collect()).await[..] else { panic!() };
+    for id in [sent_one, unknown_one] {
+        fixture.store.message_cancel(&fixture.tenant, id).await.unwrap();
+    }
+    let open = SessionOpen { report_head: 4, report_acknowledged: 4, ..fixture.opening() };
+    let opened = fixture.store.session_open(open).await.unwrap();
+    let attempt = |message_id| AttemptRef { message_id, attempt_no: 1 };
+    let told = vec![outcome(attempt(sent_one), sent("X")), outcome(attempt(unknown_one), unknown())];
+    fixture.report(&opened.session, 3, told).await;
+    assert_eq!([fixture.state(sent_one).await, fixture.state(unknown_one).await], ["SENT", "UNCERTAIN"]);
+    let attempts = fixture.store.message_attempts(&fixture.tenant, sent_one).await.unwrap();
+    assert!(attempts.len() <= 1, "{attempts:?}");
+}
+
 /// Where the agent of a restored store has forgotten outcomes, its reports begin behind them, and whatever may have been sent is
 /// uncertain until somebody knows. What waits for a later time cannot have left.
 pub async fn what_an_agent_forgot_leaves_uncertain_messages(fixture: Fixture) {

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::program::cargo;
+use crate::trials::Profile;
 use crate::workspace::Workspace;
 
 const HELP: &str = "\
@@ -35,6 +36,7 @@ Chores of the repository.
     cargo xtask bench ARGS...     measures, with a release build: --quick, --only NAME, --peers, -o json
     cargo xtask chaos ARGS...     kills real processes under load: --seconds N, --seed S, -o json
     cargo xtask soak ARGS...      looks whether memory stays flat, with a release build: --messages N, -o json
+    cargo xtask simulate ARGS...  the whole system on virtual time: --seeds N, --from S; or: seed S --trace
     cargo xtask help              this text
 
 docs/guides/testing.md and docs/guides/benchmarks.md say more.";
@@ -74,6 +76,7 @@ fn run() -> Result<ExitCode> {
         ("bench", rest) => return trials::bench(&workspace, rest),
         ("soak", rest) => return trials::soak(&workspace, rest),
         ("chaos", rest) => return trials::chaos(&workspace, rest),
+        ("simulate", rest) => return trials::simulate(&workspace, Profile::Release, rest),
         _ => bail!("there is no `{}`\n\n{HELP}", arguments.join(" ")),
     }
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that has to hold, the quickest first, up to the first failure.
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -33,6 +34,9 @@ const CHAOS: [&str; 4] = ["--seconds", "20", "--seed", "1"];
 
 /// The length of the soak that runs with every test.
 const SOAK: [&str; 2] = ["--messages", "20000"];
+
+/// The seeds that run with every test: about a minute on two cores.
+const SIMULATION: [&str; 4] = ["--seeds", "200", "--from", "1"];
 
 const STEPS: &[Step] = &[
     Step {
@@ -102,6 +106,15 @@ const STEPS: &[Step] = &[
         run: |workspace| {
             let program = trials::build(workspace, Profile::Dev)?;
             Program::new(program("muster"), workspace.root()).args(["demo", "--exit"]).run().map(|()| None)
+        },
+    },
+    Step {
+        name: "simulation",
+        extent: Extent::Everything,
+        remedy: "each broken seed comes with the command that runs it again; docs/guides/testing.md says how to read it",
+        run: |workspace| {
+            let code = trials::simulate(workspace, Profile::Dev, &SIMULATION)?;
+            if code == ExitCode::SUCCESS { Ok(None) } else { bail!("a promise broke") }
         },
     },
     Step {

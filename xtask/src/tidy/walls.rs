@@ -60,6 +60,11 @@ const WALLS: &[Walls] = &[
         must_not_use: &[],
     },
     Walls {
+        package: "muster-virtual",
+        may_use: &["muster-agent", "muster-domain", "muster-gateway", "muster-proto", "muster-server", "muster-store"],
+        must_not_use: &["axum", "reqwest", "sqlx"],
+    },
+    Walls {
         package: "muster",
         may_use: &[
             "muster-agent",

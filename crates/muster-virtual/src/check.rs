@@ -1,0 +1,99 @@
+//! The promises, held against the ledger and what the API says. Nothing else is believed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_proto::v1::MessageState;
+use serde::{Deserialize, Serialize};
+
+use crate::chronicle::Chronicle;
+use crate::client::Desk;
+use crate::gateway::Taken;
+
+/// What a simulation left behind.
+pub(crate) struct Evidence {
+    pub(crate) taken: Vec<Taken>,
+    pub(crate) desk: Desk,
+    /// The server went on with an older database.
+    pub(crate) was_restored: bool,
+    /// Agents whose disk lost what it had acknowledged.
+    pub(crate) liars: BTreeSet<String>,
+}
+
+/// How many messages came to what.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tally {
+    pub(crate) accepted: u64,
+    pub(crate) taken: u64,
+    pub(crate) uncertain: u64,
+    pub(crate) forgotten: u64,
+}
+
+/// Checks every promise, and notes what broke.
+///
+/// Two faults take something away that nobody can give back, and weaken the promises for what they touch, and for that only:
+/// - A restored database does not know what was accepted after the backup: such a message may be unknown. What the agents
+///   remember still holds: nothing is sent twice, and nothing that was sent is called unsent.
+/// - A disk that acknowledged a sync and lost it takes the memory of what was handed over with it: a message that this agent
+///   had handed over may be handed over again, out of order, or be called unsent.
+pub(crate) fn check(evidence: &Evidence, chronicle: &Chronicle) -> Tally {
+    let mut taken: BTreeMap<String, Vec<&Taken>> = BTreeMap::new();
+    for entry in &evidence.taken {
+        taken.entry(format!("messages/{}", entry.message)).or_default().push(entry);
+    }
+    let by_liar = |name: &str| taken.get(name).into_iter().flatten().any(|entry| evidence.liars.contains(&entry.agent));
+    for (name, entries) in &taken {
+        if entries.len() > 1 && !by_liar(name) {
+            let by: Vec<_> = entries.iter().map(|entry| format!("{} at {:?}", entry.agent, entry.at)).collect();
+            chronicle.violation("P2", format_args!("{name} ({}) was taken twice: {}", entries[0].body, by.join(", ")));
+        }
+    }
+    let mut tally = Tally { taken: evidence.taken.len() as u64, ..Tally::default() };
+    for accepted in evidence.desk.accepted() {
+        tally.accepted += 1;
+        let what = format!("{} ({})", accepted.name, accepted.body);
+        let was_taken = taken.contains_key(&accepted.name);
+        match evidence.desk.state(&accepted.name) {
+            None => chronicle.violation("P1", format_args!("nothing was heard of {what} in the end")),
+            Some(None) => {
+                tally.forgotten += 1;
+                if !evidence.was_restored {
+                    chronicle.violation("P1", format_args!("{what} is unknown to the server"));
+                }
+            }
+            Some(Some(MessageState::Sent | MessageState::Delivered | MessageState::Read)) => {
+                if !was_taken {
+                    chronicle.violation("P1", format_args!("{what} is called sent, and was not taken"));
+                }
+            }
+            Some(Some(MessageState::Failed | MessageState::Expired | MessageState::Cancelled)) => {
+                if was_taken && !by_liar(&accepted.name) {
+                    chronicle.violation("P2", format_args!("{what} is called unsent, and was taken"));
+                }
+            }
+            Some(Some(MessageState::Uncertain)) => tally.uncertain += 1,
+            Some(Some(state)) => {
+                chronicle.violation("P1", format_args!("{what} did not come to an end: {}", state.as_str_name()));
+            }
+        }
+    }
+    check_order(evidence, chronicle);
+    tally
+}
+
+/// P3: what one bot sends to one recipient with one priority leaves in the order of acceptance, which is that of the ids.
+fn check_order(evidence: &Evidence, chronicle: &Chronicle) {
+    let priorities: BTreeMap<String, i32> =
+        evidence.desk.accepted().into_iter().map(|accepted| (accepted.name, accepted.priority.into())).collect();
+    let mut last: BTreeMap<(String, String, i32), &Taken> = BTreeMap::new();
+    for entry in evidence.taken.iter().filter(|entry| !evidence.liars.contains(&entry.agent)) {
+        // A message whose acceptance was never acknowledged has a priority that only its client knows.
+        let Some(priority) = priorities.get(&format!("messages/{}", entry.message)) else { continue };
+        let pair = (entry.bot.to_string(), entry.recipient.as_str().to_owned(), *priority);
+        if let Some(before) = last.insert(pair, entry)
+            && before.message > entry.message
+        {
+            let what = format!("{} left before {} to {}", before.body, entry.body, entry.recipient.as_str());
+            chronicle.violation("P3", what);
+        }
+    }
+}

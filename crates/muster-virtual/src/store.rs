@@ -1,0 +1,274 @@
+//! The real store on virtual time, and what can go wrong with it.
+//!
+//! Each call blocks the simulation's one thread until SQLite has answered, so that no real thread ever races with virtual
+//! time. How long a call takes, and what becomes of it, is the seed's: a call may be slow, may find the disk full, and its
+//! host may crash right before the commit, or right after it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use muster_domain::bot::{Bot, StateCounts};
+use muster_domain::content::MediaDigest;
+use muster_domain::fleet::Fleet;
+use muster_domain::gateway::Gateway;
+use muster_domain::inbound::{Inbound, InboundId};
+use muster_domain::message::{Idempotency, Message, NewMessage};
+use muster_domain::node::Node;
+use muster_domain::resolution::{Resolution, ResolutionRecord};
+use muster_domain::{BotId, Epoch, GatewayId, MessageId, NodeId, TenantId, Timestamp};
+use muster_store::sqlite::SqliteStore;
+use muster_store::{
+    AcceptResult, ApplyError, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes, Claim, Claimed, Clock,
+    DesiredState, FleetWrite, InboundFilter, MessageFilter, ReportBatch, ReportsApplied, RequestKey, ResolveResult,
+    Result, RetentionPolicy, SessionOpen, SessionOpened, SessionRef, Store, StoreError, WakeResult,
+};
+use tokio::runtime::Handle;
+
+use crate::clock::HostClock;
+use crate::host::{Crash, Power};
+use crate::storm::Weather;
+use crate::time::Time;
+
+/// What the database's calls share over restarts of the server.
+pub(crate) struct Database {
+    pub(crate) path: PathBuf,
+    /// A runtime on real threads, for the store alone.
+    pub(crate) threads: Handle,
+    pub(crate) time: Time,
+    pub(crate) clock: HostClock,
+    pub(crate) weather: Weather,
+    /// The latest epoch of each node, as far as the present database can know.
+    epochs: Mutex<BTreeMap<NodeId, Epoch>>,
+}
+
+impl Database {
+    pub(crate) fn new(dir: &Path, threads: Handle, time: Time, clock: HostClock, weather: Weather) -> Self {
+        Database { path: dir.join("muster.db"), threads, time, clock, weather, epochs: Mutex::default() }
+    }
+
+    /// Waits for the store, as the simulation's one thread.
+    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        let _still = self.time.standing_still();
+        let _entered = self.threads.enter();
+        // The budget of the task that asks is not the store's to spend.
+        futures::executor::block_on(tokio::task::unconstrained(future))
+    }
+
+    /// Opens the store for a server.
+    pub(crate) fn open(self: &Arc<Self>, power: Power) -> Result<Arc<VirtualStore>> {
+        let clock = self.clock.clone();
+        let real = self.wait(SqliteStore::open_by(&self.path, Clock::new(move || clock.timestamp())))?;
+        Ok(Arc::new(VirtualStore { real, database: Arc::clone(self), power }))
+    }
+
+    /// Lets go of the files that a crashed server had open. What is committed stays.
+    pub(crate) fn close(&self, store: &VirtualStore) {
+        self.wait(store.real.close());
+    }
+
+    /// The files of the database while no call is under way.
+    fn files(path: &Path) -> [PathBuf; 2] {
+        [path.to_owned(), PathBuf::from(format!("{}-wal", path.display()))]
+    }
+
+    /// Takes a backup.
+    pub(crate) fn back_up(&self) -> std::io::Result<()> {
+        for file in Self::files(&self.path) {
+            if file.exists() {
+                std::fs::copy(&file, format!("{}.backup", file.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the backup in place of a database that nobody has open.
+    pub(crate) fn restore(&self) -> std::io::Result<()> {
+        for file in Self::files(&self.path) {
+            let backup = PathBuf::from(format!("{}.backup", file.display()));
+            let _ = std::fs::remove_file(&file);
+            if backup.exists() {
+                std::fs::copy(&backup, &file)?;
+            }
+        }
+        let _ = std::fs::remove_file(format!("{}-shm", self.path.display()));
+        self.epochs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(())
+    }
+
+    fn note_epoch(&self, session: &SessionRef) {
+        let mut epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = epochs.insert(session.node.clone(), session.epoch)
+            && before >= session.epoch
+        {
+            let what = format!("{} was given epoch {} after {}", session.node, session.epoch.0, before.0);
+            self.weather.chronicle.violation("P6", what);
+        }
+    }
+
+    fn check_fence(&self, name: &str, session: &SessionRef) {
+        let epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(latest) = epochs.get(&session.node).filter(|latest| **latest > session.epoch) {
+            let what =
+                format!("{name} of epoch {} of {} changed something at {}", session.epoch.0, session.node, latest.0);
+            self.weather.chronicle.violation("P6", what);
+        }
+    }
+}
+
+/// The store of one run of the server.
+pub(crate) struct VirtualStore {
+    real: SqliteStore,
+    database: Arc<Database>,
+    power: Power,
+}
+
+impl VirtualStore {
+    async fn read<T>(&self, name: &str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        self.delay(name).await;
+        self.database.wait(call)
+    }
+
+    async fn write<T>(&self, name: &str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let weather = &self.database.weather;
+        self.delay(name).await;
+        if weather.database_is_full() {
+            weather.chronicle.fault("server", "database full", name);
+            return Err(StoreError::NotWritable("the disk is full".into()));
+        }
+        if weather.strikes(weather.odds.crash_at_commit) {
+            self.power.crash(Crash::new("crash before a commit", name)).await;
+        }
+        let result = self.database.wait(call);
+        weather
+            .chronicle
+            .event("server", format_args!("{name} {}", if result.is_ok() { "is committed" } else { "fails" }));
+        if result.is_ok() && weather.strikes(weather.odds.crash_at_commit) {
+            self.power.crash(Crash::new("crash after a commit", name)).await;
+        }
+        self.delay(name).await;
+        result
+    }
+
+    async fn fenced<T>(
+        &self,
+        name: &str,
+        session: &SessionRef,
+        call: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        let result = self.write(name, async {
+            let result = call.await;
+            if result.is_ok() {
+                self.database.check_fence(name, session);
+            }
+            result
+        });
+        result.await
+    }
+
+    async fn delay(&self, name: &str) {
+        let weather = &self.database.weather;
+        if weather.strikes(weather.odds.slow_database) {
+            let delay = weather.chance.millis(5, 1_500);
+            weather.chronicle.fault("server", "slow database", format_args!("{name} {} ms", delay.as_millis()));
+            tokio::time::sleep(delay).await;
+        }
+    }
+}
+
+/// The contract: each call on the real store, as a read, a write, or a write of a session.
+macro_rules! contract {
+    (
+        read { $($read:ident($($read_arg:ident: $read_type:ty),*) -> $read_result:ty;)* }
+        write { $($write:ident($($write_arg:ident: $write_type:ty),*) -> $write_result:ty;)* }
+        fenced { $($fenced:ident($($fenced_arg:ident: $fenced_type:ty),*) -> $fenced_result:ty;)* }
+    ) => {
+        #[async_trait]
+        impl Store for VirtualStore {
+            fn now(&self) -> Timestamp {
+                self.database.clock.timestamp()
+            }
+
+            $(async fn $read(&self, $($read_arg: $read_type),*) -> Result<$read_result> {
+                self.read(stringify!($read), self.real.$read($($read_arg),*)).await
+            })*
+
+            $(async fn $write(&self, $($write_arg: $write_type),*) -> Result<$write_result> {
+                self.write(stringify!($write), self.real.$write($($write_arg),*)).await
+            })*
+
+            $(async fn $fenced(&self, session: &SessionRef, $($fenced_arg: $fenced_type),*) -> Result<$fenced_result> {
+                self.fenced(stringify!($fenced), session, self.real.$fenced(session, $($fenced_arg),*)).await
+            })*
+
+            async fn session_open(&self, open: SessionOpen) -> Result<SessionOpened> {
+                self.write("session_open", async {
+                    let opened = self.real.session_open(open).await?;
+                    self.database.note_epoch(&opened.session);
+                    Ok(opened)
+                })
+                .await
+            }
+
+            // A session that was overtaken may end as it likes: nothing changes by it.
+            async fn session_close(&self, session: &SessionRef) -> Result<()> {
+                self.write("session_close", self.real.session_close(session)).await
+            }
+
+            fn committed(&self) -> tokio::sync::watch::Receiver<u64> {
+                self.real.committed()
+            }
+
+            async fn close(&self) {
+                self.database.wait(self.real.close());
+            }
+        }
+    };
+}
+
+contract! {
+    read {
+        fleet(tenant: &TenantId) -> Fleet;
+        node_get(tenant: &TenantId, id: &NodeId) -> Option<Node>;
+        node_list(tenant: &TenantId, after: Option<&NodeId>, limit: u32) -> Vec<Node>;
+        gateway_get(tenant: &TenantId, id: &GatewayId) -> Option<Gateway>;
+        gateway_list(tenant: &TenantId, node: Option<&NodeId>, after: Option<&GatewayId>, limit: u32) -> Vec<Gateway>;
+        bot_get(tenant: &TenantId, id: &BotId) -> Option<Bot>;
+        bot_list(tenant: &TenantId, filter: &BotFilter, after: Option<&BotId>, limit: u32) -> Vec<Bot>;
+        message_counts(tenant: &TenantId, bots: &[BotId]) -> Vec<StateCounts>;
+        bot_route(tenant: &TenantId, id: &BotId) -> Option<BotRoute>;
+        desired_state(session: &SessionRef, since: u64) -> DesiredState;
+        message_repeats(tenant: &TenantId, asked: &[Idempotency]) -> Vec<Option<AcceptResult>>;
+        message_get(tenant: &TenantId, id: MessageId) -> Option<Message>;
+        message_list(tenant: &TenantId, filter: &MessageFilter, before: Option<MessageId>, limit: u32) -> Vec<Message>;
+        message_attempts(tenant: &TenantId, id: MessageId) -> Vec<AttemptRecord>;
+        message_queue_ahead(tenant: &TenantId, id: MessageId, priority_step: Duration) -> u64;
+        message_resolutions(tenant: &TenantId, id: MessageId) -> Vec<ResolutionRecord>;
+        changes_since(tenant: &TenantId, cursor: u64, bot: Option<&BotId>, limit: u32) -> Changes;
+        changes_head(tenant: &TenantId) -> u64;
+        inbound_get(tenant: &TenantId, id: InboundId) -> Option<Inbound>;
+        inbound_list(tenant: &TenantId, filter: &InboundFilter, before: Option<InboundId>, limit: u32) -> Vec<Inbound>;
+        inbound_since(tenant: &TenantId, after: Option<InboundId>, bot: Option<&BotId>, limit: u32) -> Vec<Inbound>;
+        bots_waiting(tenant: &TenantId, node: &NodeId) -> Vec<BotId>;
+        media_get(digest: &MediaDigest) -> Option<Bytes>;
+        media_exists(tenant: &TenantId, digest: &MediaDigest) -> bool;
+    }
+    write {
+        fleet_write(tenant: &TenantId, writes: Vec<FleetWrite>, request: Option<RequestKey>) -> ();
+        message_accept(tenant: &TenantId, messages: Vec<NewMessage>) -> Vec<AcceptResult>;
+        message_cancel(tenant: &TenantId, id: MessageId) -> CancelResult;
+        message_resolve(tenant: &TenantId, id: MessageId, resolution: Resolution, reason: String) -> ResolveResult;
+        media_put(tenant: &TenantId, digest: MediaDigest, bytes: Bytes) -> ();
+        wake_due(limit: u32, silence: Duration) -> WakeResult;
+        holds_end() -> WakeResult;
+        retention_run(policy: &RetentionPolicy, limit: u32) -> u64;
+    }
+    fenced {
+        desired_applied(version: u64, errors: Vec<ApplyError>) -> ();
+        dispatch_claim(claim: Claim) -> Claimed;
+        reports_apply(batch: ReportBatch) -> ReportsApplied;
+    }
+}

@@ -16,7 +16,7 @@ use crate::Output;
 use crate::outcome::Outcome;
 
 /// Seeds between two lines that tell how far it has come.
-const TELL_EVERY: u64 = 500;
+const TELL_EVERY: u64 = 100;
 
 /// Seeds that broke something and are told in full.
 const FAILURES_TOLD: usize = 20;
@@ -62,10 +62,13 @@ pub(crate) fn run(from: u64, seeds: u64, jobs: Option<NonZeroUsize>, output: Out
                     let seed = from + number;
                     let outcome = run_one(&program, seed);
                     let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
-                    summary.add(seed, outcome);
+                    let has_failed = summary.add(seed, outcome);
+                    if output == Output::Text && has_failed {
+                        tell(&format!("seed {seed} broke something; it is told in full at the end"));
+                    }
                     let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                     if output == Output::Text && done.is_multiple_of(TELL_EVERY) {
-                        tell_progress(done, &summary);
+                        tell(&format!("{done} of {seeds} seeds, {} broke something", summary.failures.len()));
                     }
                 }
             });
@@ -89,12 +92,13 @@ fn run_one(program: &PathBuf, seed: u64) -> Result<Outcome> {
 }
 
 #[expect(clippy::print_stdout, reason = "a tool for the terminal")]
-fn tell_progress(done: u64, summary: &Summary) {
-    println!("{done} of {} seeds, {} broke something", summary.seeds, summary.failures.len());
+fn tell(line: &str) {
+    println!("{line}");
 }
 
 impl Summary {
-    fn add(&mut self, seed: u64, outcome: Result<Outcome>) {
+    /// Counts what a seed came to. Tells whether it broke something.
+    fn add(&mut self, seed: u64, outcome: Result<Outcome>) -> bool {
         let violations = match outcome {
             Ok(outcome) => {
                 self.virtual_seconds += outcome.virtual_seconds;
@@ -108,11 +112,13 @@ impl Summary {
             }
             Err(error) => vec![format!("simulation: {error:#}")],
         };
-        if !violations.is_empty() {
+        let has_failed = !violations.is_empty();
+        if has_failed {
             let program = std::env::current_exe().ok();
             let program = program.as_deref().unwrap_or(Path::new("muster-virtual")).display().to_string();
             self.failures.push(Failure { seed, violations, command: format!("{program} seed {seed} --trace") });
         }
+        has_failed
     }
 
     #[expect(clippy::print_stdout, reason = "a tool for the terminal")]

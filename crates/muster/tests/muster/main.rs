@@ -5,6 +5,7 @@
 mod commands;
 mod configuration;
 mod demo;
+mod deploy;
 mod quickstart;
 mod restore;
 mod rows;

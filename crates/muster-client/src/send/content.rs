@@ -34,7 +34,8 @@ pub fn content(parts: Parts) -> Result<v1::Content, &'static str> {
     let kind = match media {
         None if caption.is_some() => return Err("a caption needs an image or a document"),
         None => {
-            wire::Kind::Text(wire::Text { body: text.ok_or("there is no text, image, audio or document to send")? })
+            let missing = "there is nothing to send: pass --text, --image, --audio or --document";
+            wire::Kind::Text(wire::Text { body: text.ok_or(missing)? })
         }
         Some(MediaPart { kind, source, mime_type, file_name }) => {
             let media = Some(v1::Media { mime_type, source: Some(source) });

@@ -292,7 +292,7 @@ mod tests {
         let told = told(&format!("to,name\n+1,{long}\n"));
         assert!(told.contains("content.text.body must have at most 4096 characters, has 5004"), "{told}");
         let none = drafts(Plan { text: None, ..plan("") }, "to\n+1\n").remove(0).unwrap_err();
-        assert!(none.contains("there is no text, image, audio or document"), "{none}");
+        assert!(none.contains("there is nothing to send: pass --text"), "{none}");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) struct DemoArgs {
     output: Format,
 
     /// Send so many messages instead of 500
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = message_count)]
     messages: Option<NonZeroUsize>,
 
     /// Keep database, ledger, journals and logs in this folder
@@ -43,6 +43,10 @@ pub(crate) struct DemoArgs {
     /// Wait for the end of the demo and clean up after it
     #[arg(long, value_name = "FOLDER", hide = true, exclusive = true)]
     janitor: Option<PathBuf>,
+}
+
+fn message_count(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "expected a whole number, at least 1")
 }
 
 pub(crate) async fn run(args: DemoArgs) -> Result<Done, Failure> {

@@ -43,6 +43,14 @@ fn every_command_teaches_itself() {
     assert!(help.contains("Exit codes: 0 done, 1 failed or partly refused, 2 wrong usage, 78 wrong configuration."));
 }
 
+#[test]
+fn a_wrong_number_is_told_in_words() {
+    for number in ["0", "-1", "many"] {
+        let told = muster(&["demo", &format!("--messages={number}")]).ended(2).err;
+        assert!(told.contains("expected a whole number, at least 1"), "{told}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_is_applied_once_and_its_faults_are_told_with_their_lines() {
     let stage = Stage::start().await;

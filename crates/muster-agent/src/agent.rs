@@ -136,6 +136,7 @@ impl Agent {
 
         let sessions = Sessions {
             node: config.node,
+            tenant: config.tenant,
             channel,
             journal: journal.clone(),
             lanes: Arc::clone(&lanes),

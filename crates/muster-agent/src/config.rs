@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use muster_domain::{GatewayId, NodeId};
+use muster_domain::{GatewayId, NodeId, TenantId};
 use muster_gateway::GatewaySettings;
 use url::Url;
 
@@ -37,6 +37,8 @@ pub const DRAIN_DEADLINE_DEFAULT: Duration = Duration::from_secs(20);
 pub struct Config {
     /// The node that this agent is. Declared at the server.
     pub node: NodeId,
+    /// The tenant that the node belongs to. Declared at the server.
+    pub tenant: TenantId,
     /// Where the server listens, such as `http://127.0.0.1:7400`.
     pub server: Url,
     /// Directory of the journal. Belongs to this agent alone, on a local disk; created if it is missing.
@@ -66,6 +68,7 @@ impl Config {
     pub fn new(node: NodeId, server: Url, journal: PathBuf) -> Self {
         Config {
             node,
+            tenant: TenantId::default_tenant(),
             server,
             journal,
             webhook_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, WEBHOOK_PORT_DEFAULT)),

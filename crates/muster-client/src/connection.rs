@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use muster_domain::TenantId;
+use muster_proto::TENANT_METADATA;
 use muster_proto::v1::bot_service_client::BotServiceClient;
 use muster_proto::v1::fleet_service_client::FleetServiceClient;
 use muster_proto::v1::gateway_service_client::GatewayServiceClient;
@@ -11,7 +13,12 @@ use muster_proto::v1::inbound_service_client::InboundServiceClient;
 use muster_proto::v1::media_service_client::MediaServiceClient;
 use muster_proto::v1::message_service_client::MessageServiceClient;
 use muster_proto::v1::node_service_client::NodeServiceClient;
+use muster_proto::v1::tenant_service_client::TenantServiceClient;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 
 use crate::error::Error;
 
@@ -59,16 +66,37 @@ impl FromStr for ServerAddress {
     }
 }
 
+/// A channel whose calls act for a tenant.
+pub type Line = InterceptedService<Channel, Caller>;
+
+/// Names the tenant in every call.
+#[derive(Debug, Clone)]
+pub struct Caller(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Caller {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(tenant) = &self.0 {
+            request.metadata_mut().insert(TENANT_METADATA, tenant.clone());
+        }
+        Ok(request)
+    }
+}
+
 /// A connection to a server. Cheap to clone; all clones share one connection, which comes back by itself after a break.
 #[derive(Debug, Clone)]
 pub struct Server {
-    channel: Channel,
+    line: Line,
     address: ServerAddress,
 }
 
 impl Server {
-    /// Connects, so that a wrong address is told before any work begins.
+    /// Connects for the default tenant, so that a wrong address is told before any work begins.
     pub async fn connect(address: &ServerAddress) -> Result<Self, Error> {
+        Self::connect_for(address, None).await
+    }
+
+    /// Connects for a tenant; `None` is the default one.
+    pub async fn connect_for(address: &ServerAddress, tenant: Option<&TenantId>) -> Result<Self, Error> {
         let unreachable = |source| Error::Unreachable { address: address.clone(), source };
         let endpoint = Endpoint::from_shared(address.0.clone())
             .map_err(unreachable)?
@@ -78,7 +106,9 @@ impl Server {
             .keep_alive_while_idle(true)
             .tcp_nodelay(true);
         let channel = endpoint.connect().await.map_err(unreachable)?;
-        Ok(Server { channel, address: address.clone() })
+        // The id of a tenant is a DNS label: always a legal value.
+        let caller = Caller(tenant.and_then(|tenant| tenant.as_str().parse().ok()));
+        Ok(Server { line: InterceptedService::new(channel, caller), address: address.clone() })
     }
 
     /// The address it was connected by.
@@ -87,38 +117,43 @@ impl Server {
     }
 
     /// Calls about the fleet as a whole.
-    pub fn fleet(&self) -> FleetServiceClient<Channel> {
-        FleetServiceClient::new(self.channel.clone())
+    pub fn fleet(&self) -> FleetServiceClient<Line> {
+        FleetServiceClient::new(self.line.clone())
+    }
+
+    /// Calls about tenants.
+    pub fn tenants(&self) -> TenantServiceClient<Line> {
+        TenantServiceClient::new(self.line.clone())
     }
 
     /// Calls about nodes.
-    pub fn nodes(&self) -> NodeServiceClient<Channel> {
-        NodeServiceClient::new(self.channel.clone())
+    pub fn nodes(&self) -> NodeServiceClient<Line> {
+        NodeServiceClient::new(self.line.clone())
     }
 
     /// Calls about gateways.
-    pub fn gateways(&self) -> GatewayServiceClient<Channel> {
-        GatewayServiceClient::new(self.channel.clone())
+    pub fn gateways(&self) -> GatewayServiceClient<Line> {
+        GatewayServiceClient::new(self.line.clone())
     }
 
     /// Calls about bots.
-    pub fn bots(&self) -> BotServiceClient<Channel> {
-        BotServiceClient::new(self.channel.clone())
+    pub fn bots(&self) -> BotServiceClient<Line> {
+        BotServiceClient::new(self.line.clone())
     }
 
     /// Calls about messages.
-    pub fn messages(&self) -> MessageServiceClient<Channel> {
-        MessageServiceClient::new(self.channel.clone())
+    pub fn messages(&self) -> MessageServiceClient<Line> {
+        MessageServiceClient::new(self.line.clone())
     }
 
     /// Calls about inbound messages.
-    pub fn inbound(&self) -> InboundServiceClient<Channel> {
-        InboundServiceClient::new(self.channel.clone())
+    pub fn inbound(&self) -> InboundServiceClient<Line> {
+        InboundServiceClient::new(self.line.clone())
     }
 
     /// Uploads.
-    pub fn media(&self) -> MediaServiceClient<Channel> {
-        MediaServiceClient::new(self.channel.clone())
+    pub fn media(&self) -> MediaServiceClient<Line> {
+        MediaServiceClient::new(self.line.clone())
     }
 }
 

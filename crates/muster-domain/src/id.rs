@@ -105,7 +105,7 @@ resource_id!(
 );
 
 impl TenantId {
-    /// The tenant that all calls act for until callers are authenticated.
+    /// The tenant that a call acts for which names none: the operator's own.
     pub fn default_tenant() -> Self {
         TenantId("default".into())
     }

@@ -23,6 +23,7 @@ pub mod reconnect;
 pub mod resolution;
 pub mod retry;
 pub mod session;
+pub mod tenant;
 pub mod violation;
 
 pub use address::{Address, Network};

@@ -63,6 +63,12 @@ pub const ATTEMPTS_MAX: u32 = 10;
 /// the bursts of a conversation, and short enough that a reminder leaves within the hour.
 pub const PRIORITY_STEP: Duration = Duration::from_secs(15 * 60);
 
+/// Largest weight of a tenant: shares differ by two orders of magnitude at the most, so that the smallest still moves.
+pub const TENANT_WEIGHT_MAX: u32 = 100;
+
+/// Weight of a tenant that names none.
+pub const TENANT_WEIGHT_DEFAULT: u32 = 1;
+
 /// Rows in one page of a list call, if the caller names no size.
 pub const PAGE_SIZE_DEFAULT: u32 = 50;
 

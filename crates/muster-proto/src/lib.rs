@@ -31,3 +31,6 @@ pub mod agent_v1 {
 
 /// The descriptors of all protos, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");
+
+/// The metadata in which callers and agents name their tenant; without it they act for `default`.
+pub const TENANT_METADATA: &str = "muster-tenant";

@@ -12,6 +12,7 @@ use muster_domain::inbound::{Inbound, InboundId};
 use muster_domain::message::{Attempt, Idempotency, Message, MessageState, NewMessage};
 use muster_domain::node::{Cordon, Node, NodeSpec};
 use muster_domain::resolution::{Resolution, ResolutionRecord};
+use muster_domain::tenant::{Tenant, TenantSpec};
 use muster_domain::{Address, BotId, GatewayId, MessageId, Network, NodeId, TenantId, Timestamp};
 
 use crate::{
@@ -30,6 +31,21 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 pub trait Store: Send + Sync + 'static {
     /// What the database's clock shows, as far as it can be told without asking the database.
     fn now(&self) -> Timestamp;
+
+    // ---- tenants ---------------------------------------------------------------------------------------------------
+
+    /// One tenant. Cheap: answered from memory where the store can.
+    async fn tenant_get(&self, id: &TenantId) -> Result<Option<Tenant>>;
+
+    /// Tenants by id, after `after`.
+    async fn tenant_list(&self, after: Option<&TenantId>, limit: u32) -> Result<Vec<Tenant>>;
+
+    /// Declares a tenant, or changes it. One that was removed is there again, with whatever it had.
+    async fn tenant_put(&self, spec: TenantSpec) -> Result<Tenant>;
+
+    /// Removes a tenant; [`StoreError::InUse`] while it has a node, a gateway, or a bot that is not retired, and for the default
+    /// one.
+    async fn tenant_delete(&self, id: TenantId) -> Result<()>;
 
     // ---- fleet -----------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ use muster_domain::inbound::{Inbound, InboundId};
 use muster_domain::message::{Idempotency, Message, NewMessage};
 use muster_domain::node::Node;
 use muster_domain::resolution::{Resolution, ResolutionRecord};
+use muster_domain::tenant::{Tenant, TenantSpec};
 use muster_domain::{BotId, Epoch, GatewayId, MessageId, NodeId, TenantId, Timestamp};
 use muster_store::sqlite::SqliteStore;
 use muster_store::{
@@ -231,6 +232,8 @@ macro_rules! contract {
 
 contract! {
     read {
+        tenant_get(id: &TenantId) -> Option<Tenant>;
+        tenant_list(after: Option<&TenantId>, limit: u32) -> Vec<Tenant>;
         fleet(tenant: &TenantId) -> Fleet;
         node_get(tenant: &TenantId, id: &NodeId) -> Option<Node>;
         node_list(tenant: &TenantId, after: Option<&NodeId>, limit: u32) -> Vec<Node>;
@@ -257,6 +260,8 @@ contract! {
         media_exists(tenant: &TenantId, digest: &MediaDigest) -> bool;
     }
     write {
+        tenant_put(spec: TenantSpec) -> Tenant;
+        tenant_delete(id: TenantId) -> ();
         fleet_write(tenant: &TenantId, writes: Vec<FleetWrite>, request: Option<RequestKey>) -> ();
         message_accept(tenant: &TenantId, messages: Vec<NewMessage>) -> Vec<AcceptResult>;
         message_cancel(tenant: &TenantId, id: MessageId) -> CancelResult;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use muster_domain::limits::FRAME_BYTES_MAX;
 use muster_domain::message::AttemptRef;
+use muster_proto::TENANT_METADATA;
 use muster_proto::agent_v1 as wire;
 use muster_proto::agent_v1::agent_service_client::AgentServiceClient;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Request, Streaming};
 
 use super::{Credits, End, Sessions};
 use crate::journal::record::Forgotten;
@@ -51,7 +52,12 @@ impl Sessions {
         }
         let mut client = AgentServiceClient::new(self.channel.clone()).max_decoding_message_size(FRAME_BYTES_MAX);
         let lost = |status: tonic::Status| End::Lost(status.message().to_owned());
-        let mut inbound = client.session(ReceiverStream::new(line)).await.map_err(lost)?.into_inner();
+        let mut request = Request::new(ReceiverStream::new(line));
+        // The id of a tenant is a DNS label: always a legal value.
+        if let Ok(tenant) = self.tenant.as_str().parse() {
+            request.metadata_mut().insert(TENANT_METADATA, tenant);
+        }
+        let mut inbound = client.session(request).await.map_err(lost)?.into_inner();
         let first = inbound.message().await.map_err(lost)?;
         let Some(first) = first else {
             return Err(End::Lost("the server ended the stream without a word".to_owned()));

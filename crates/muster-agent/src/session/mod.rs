@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use muster_domain::NodeId;
+use muster_domain::{NodeId, TenantId};
 use muster_proto::agent_v1 as wire;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -49,6 +49,7 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What sessions work with.
 pub(crate) struct Sessions {
     pub(crate) node: NodeId,
+    pub(crate) tenant: TenantId,
     pub(crate) channel: Channel,
     pub(crate) journal: Journal,
     pub(crate) lanes: Arc<Lanes>,

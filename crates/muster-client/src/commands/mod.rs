@@ -10,10 +10,12 @@ mod node;
 mod pages;
 mod send;
 mod send_file;
+mod tenant;
 mod uncertain;
 mod watch;
 
 use clap::{Args, Subcommand};
+use muster_domain::TenantId;
 
 use crate::connection::{SERVER_DEFAULT, Server, ServerAddress};
 use crate::error::{Done, Error};
@@ -40,6 +42,9 @@ pub enum ClientCommand {
     /// Gateways: list
     #[command(visible_alias = "gateways")]
     Gateway(gateway::GatewayArgs),
+    /// Tenants: list, show, put, remove
+    #[command(visible_alias = "tenants")]
+    Tenant(tenant::TenantArgs),
     /// Messages that people sent to bots: list, watch, mark as read
     Inbound(inbound::InboundArgs),
 }
@@ -59,6 +64,10 @@ pub struct CommonArgs {
     #[arg(long, global = true, env = "MUSTER_SERVER", value_name = "URL", default_value = SERVER_DEFAULT)]
     pub server: ServerAddress,
 
+    /// The tenant that the call acts for [default: default]
+    #[arg(long, global = true, env = "MUSTER_TENANT", value_name = "TENANT")]
+    pub tenant: Option<TenantId>,
+
     /// How the answer is printed: table, json, or jsonl; of a stream, both are one object a line
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t, hide_possible_values = true)]
     pub output: Format,
@@ -74,7 +83,7 @@ impl CommonArgs {
     }
 
     async fn connect(&self) -> Result<Server, Error> {
-        Server::connect(&self.server).await
+        Server::connect_for(&self.server, self.tenant.as_ref()).await
     }
 }
 
@@ -88,6 +97,7 @@ pub async fn run(command: ClientCommand) -> Result<Done, Error> {
         ClientCommand::Bot(args) => bot::run(args).await,
         ClientCommand::Node(args) => node::run(args).await,
         ClientCommand::Gateway(args) => gateway::run(args).await,
+        ClientCommand::Tenant(args) => tenant::run(args).await,
         ClientCommand::Inbound(args) => inbound::run(args).await,
     }
 }

@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod inbound;
 pub mod message;
 pub mod node;
+pub mod tenant;
 pub mod trace;
 pub mod uncertain;
 

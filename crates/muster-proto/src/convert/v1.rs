@@ -14,6 +14,7 @@ pub mod inbound;
 pub mod mask;
 pub mod message;
 pub mod node;
+pub mod tenant;
 pub mod time;
 
 use std::collections::{BTreeMap, HashMap};

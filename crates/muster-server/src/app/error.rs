@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Invalid,
     /// Check the name.
     NotFound,
+    /// Ask somebody who may.
+    Denied,
     /// Use what is there, or another name.
     Exists,
     /// Change the state of something first.
@@ -77,6 +79,8 @@ pub(crate) enum Reason {
     InboundMessageUnknown,
     /// There is no such tenant.
     TenantUnknown,
+    /// The call is for the operator of the server alone.
+    OperatorOnly,
     /// The bytes of the medium are not kept.
     MediaGone,
     /// The id of the node is taken.
@@ -144,7 +148,7 @@ pub(crate) enum Reason {
 impl Reason {
     /// All reasons, in the order of declaration.
     #[cfg(test)]
-    pub(crate) const ALL: [Reason; 41] = [
+    pub(crate) const ALL: [Reason; 42] = [
         Reason::InvalidRequest,
         Reason::InvalidMessage,
         Reason::RequestTooLarge,
@@ -155,6 +159,7 @@ impl Reason {
         Reason::MessageUnknown,
         Reason::InboundMessageUnknown,
         Reason::TenantUnknown,
+        Reason::OperatorOnly,
         Reason::MediaGone,
         Reason::NodeExists,
         Reason::GatewayExists,
@@ -210,6 +215,7 @@ impl Reason {
             Reason::MessageUnknown => ("MESSAGE_UNKNOWN", Kind::NotFound),
             Reason::InboundMessageUnknown => ("INBOUND_MESSAGE_UNKNOWN", Kind::NotFound),
             Reason::TenantUnknown => ("TENANT_UNKNOWN", Kind::NotFound),
+            Reason::OperatorOnly => ("OPERATOR_ONLY", Kind::Denied),
             Reason::MediaGone => ("MEDIA_GONE", Kind::NotFound),
             Reason::NodeExists => ("NODE_EXISTS", Kind::Exists),
             Reason::GatewayExists => ("GATEWAY_EXISTS", Kind::Exists),

@@ -13,6 +13,7 @@ pub(crate) mod media;
 pub(crate) mod messages;
 pub(crate) mod nodes;
 pub(crate) mod tenancy;
+pub(crate) mod tenants;
 pub(crate) mod waiting;
 pub(crate) mod watch;
 

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Answers, transport};
+use super::{Answers, caller, transport};
 use crate::app::error::Error;
 use crate::app::{App, media};
 use crate::session::{self, Broken};
@@ -30,11 +30,12 @@ impl AgentService for Agents {
     type FetchMediaStream = Answers<FetchMediaResponse>;
 
     async fn session(&self, request: Request<Streaming<AgentFrame>>) -> Result<Response<Self::SessionStream>, Status> {
+        let tenant = caller::tenant(&self.app, request.metadata()).await?;
         let frames = request.into_inner().map_err(|status| match transport::refusal(&status, FRAME_BYTES_MAX) {
             Some(error) => Broken::Unreadable(error.message),
             None => Broken::Lost,
         });
-        let (reader, session) = session::serve(Arc::clone(&self.sessions), frames);
+        let (reader, session) = session::serve(Arc::clone(&self.sessions), tenant, frames);
         self.running.spawn(session);
         Ok(Response::new(ReceiverStream::new(reader)))
     }

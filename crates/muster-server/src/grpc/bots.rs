@@ -16,12 +16,13 @@ use muster_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
+use super::caller;
 use super::page::Page;
 use super::{Answers, keep, qr, request_key};
 use crate::app::bots::Counted;
 use crate::app::error::Error;
 use crate::app::links::Step;
-use crate::app::{App, bots, links, tenancy};
+use crate::app::{App, bots, links};
 use crate::session::LinkProgress;
 
 pub(super) struct Bots(pub(super) Arc<App>);
@@ -31,22 +32,25 @@ impl BotService for Bots {
     type LinkBotStream = Answers<LinkBotResponse>;
 
     async fn create_bot(&self, request: Request<CreateBotRequest>) -> Result<Response<CreateBotResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let CreateBotRequest { bot_id, bot, request_id } = request.into_inner();
         let bot = bot.unwrap_or_default();
         let key = request_key(&request_id, || labelled(&format!("CreateBot/{bot_id}"), &bot)).map_err(Error::from)?;
         let id = BotId::new(&bot_id).map_err(|violation| violation.below("bot_id"));
         let draft = bot::declared(id, bot, "bot").map_err(Error::from)?;
-        let counted = bots::create(&self.0, &tenancy::of_caller(), draft, key).await?;
+        let counted = bots::create(&self.0, &tenant, draft, key).await?;
         Ok(Response::new(CreateBotResponse { bot: Some(write(&counted)) }))
     }
 
     async fn get_bot(&self, request: Request<GetBotRequest>) -> Result<Response<GetBotResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let id = name(&request.get_ref().name)?;
-        let counted = bots::get_counted(&self.0, &tenancy::of_caller(), &id).await?;
+        let counted = bots::get_counted(&self.0, &tenant, &id).await?;
         Ok(Response::new(GetBotResponse { bot: Some(write(&counted)) }))
     }
 
     async fn list_bots(&self, request: Request<ListBotsRequest>) -> Result<Response<ListBotsResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let ListBotsRequest { page_size, page_token, filter: asked } = request.into_inner();
         let asked = asked.unwrap_or_default();
         let check = check(&asked);
@@ -55,7 +59,6 @@ impl BotService for Bots {
         let page = Page::read(page_size, &page_token, check, |id| BotId::new(id).ok());
         let page = page.map_err(|violation| found.push(violation)).ok();
         let Some(page) = page.filter(|_| found.is_empty()) else { return Err(Error::from(found).into()) };
-        let tenant = tenancy::of_caller();
         let mut rows = bots::list(&self.0, &tenant, &filter, page.after.as_ref(), page.limit()).await?;
         let next_page_token = page.cut(&mut rows, |(bot, _)| bot.spec.id.to_string());
         let bots = rows.iter().map(write).collect();
@@ -63,16 +66,18 @@ impl BotService for Bots {
     }
 
     async fn update_bot(&self, request: Request<UpdateBotRequest>) -> Result<Response<UpdateBotResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let UpdateBotRequest { bot, update_mask, request_id } = request.into_inner();
         let paths = update_mask.clone().unwrap_or_default().paths.join(",");
         let call = || labelled(&format!("UpdateBot/{paths}"), &bot.clone().unwrap_or_default());
         let key = request_key(&request_id, call).map_err(Error::from)?;
         let update = bot::update(bot, update_mask).map_err(Error::from)?;
-        let counted = bots::update(&self.0, &tenancy::of_caller(), &update, key).await?;
+        let counted = bots::update(&self.0, &tenant, &update, key).await?;
         Ok(Response::new(UpdateBotResponse { bot: Some(write(&counted)) }))
     }
 
     async fn hold_bot(&self, request: Request<HoldBotRequest>) -> Result<Response<HoldBotResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let request = request.into_inner();
         let key = request_key(&request.request_id, || fingerprint::of("HoldBot", &request)).map_err(Error::from)?;
         let HoldBotRequest { name: bot, reason, author, until, request_id: _ } = request;
@@ -80,30 +85,33 @@ impl BotService for Bots {
         let until = until.map(time::timestamp).transpose();
         let until = until.map_err(|violation| Error::from(violation.below("until")))?;
         let hold = Hold { reason, author, since: self.0.store.now(), until };
-        let counted = bots::hold(&self.0, &tenancy::of_caller(), &id, hold, key).await?;
+        let counted = bots::hold(&self.0, &tenant, &id, hold, key).await?;
         Ok(Response::new(HoldBotResponse { bot: Some(write(&counted)) }))
     }
 
     async fn resume_bot(&self, request: Request<ResumeBotRequest>) -> Result<Response<ResumeBotResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let request = request.into_inner();
         let key = request_key(&request.request_id, || fingerprint::of("ResumeBot", &request)).map_err(Error::from)?;
         let id = name(&request.name)?;
-        let counted = bots::resume(&self.0, &tenancy::of_caller(), &id, &request.author, key).await?;
+        let counted = bots::resume(&self.0, &tenant, &id, &request.author, key).await?;
         Ok(Response::new(ResumeBotResponse { bot: Some(write(&counted)) }))
     }
 
     async fn retire_bot(&self, request: Request<RetireBotRequest>) -> Result<Response<RetireBotResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let request = request.into_inner();
         let key = request_key(&request.request_id, || fingerprint::of("RetireBot", &request)).map_err(Error::from)?;
         let RetireBotRequest { name: bot, reason, author, request_id: _ } = request;
         let id = name(&bot)?;
-        let counted = bots::retire(&self.0, &tenancy::of_caller(), &id, author, reason, key).await?;
+        let counted = bots::retire(&self.0, &tenant, &id, author, reason, key).await?;
         Ok(Response::new(RetireBotResponse { bot: Some(write(&counted)) }))
     }
 
     async fn link_bot(&self, request: Request<LinkBotRequest>) -> Result<Response<Self::LinkBotStream>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let LinkBotRequest { name: bot, pairing_address } = request.into_inner();
-        let (id, tenant) = (name(&bot)?, tenancy::of_caller());
+        let id = name(&bot)?;
         let (link, before) = links::start(&self.0, &tenant, &id, &pairing_address).await?;
         let present = link_answer(Step::Progress(LinkProgress::Preparing), &before);
         let app = Arc::clone(&self.0);
@@ -121,8 +129,9 @@ impl BotService for Bots {
     }
 
     async fn unlink_bot(&self, request: Request<UnlinkBotRequest>) -> Result<Response<UnlinkBotResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let id = name(&request.get_ref().name)?;
-        let counted = bots::unlink(&self.0, &tenancy::of_caller(), &id).await?;
+        let counted = bots::unlink(&self.0, &tenant, &id).await?;
         Ok(Response::new(UnlinkBotResponse { bot: Some(write(&counted)) }))
     }
 
@@ -130,8 +139,9 @@ impl BotService for Bots {
         &self,
         request: Request<ReconnectBotRequest>,
     ) -> Result<Response<ReconnectBotResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let id = name(&request.get_ref().name)?;
-        let counted = bots::reconnect(&self.0, &tenancy::of_caller(), &id).await?;
+        let counted = bots::reconnect(&self.0, &tenant, &id).await?;
         Ok(Response::new(ReconnectBotResponse { bot: Some(write(&counted)) }))
     }
 
@@ -139,9 +149,10 @@ impl BotService for Bots {
         &self,
         request: Request<CheckRecipientsRequest>,
     ) -> Result<Response<CheckRecipientsResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let CheckRecipientsRequest { bot, recipients } = request.into_inner();
         let id = BotId::from_resource_name(&bot).map_err(|violation| Error::from(violation.below("bot")))?;
-        let found = bots::check_recipients(&self.0, &tenancy::of_caller(), &id, &recipients).await?;
+        let found = bots::check_recipients(&self.0, &tenant, &id, &recipients).await?;
         let recipients = recipients
             .into_iter()
             .zip(found)

@@ -15,11 +15,12 @@ use muster_proto::v1::{
 use muster_store::InboundFilter;
 use tonic::{Request, Response, Status};
 
+use super::caller;
 use super::page::Page;
 use super::{Answers, keep};
 use crate::app::error::Error;
 use crate::app::watch::{self, InboundPage, Start};
-use crate::app::{App, bots, inbound, tenancy};
+use crate::app::{App, bots, inbound};
 
 pub(super) struct InboundMessages(pub(super) Arc<App>);
 
@@ -31,8 +32,9 @@ impl InboundService for InboundMessages {
         &self,
         request: Request<GetInboundMessageRequest>,
     ) -> Result<Response<GetInboundMessageResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let id = name(&request.get_ref().name)?;
-        let found = inbound::get(&self.0, &tenancy::of_caller(), id).await?;
+        let found = inbound::get(&self.0, &tenant, id).await?;
         Ok(Response::new(GetInboundMessageResponse { inbound_message: Some(convert::write(found)) }))
     }
 
@@ -40,6 +42,7 @@ impl InboundService for InboundMessages {
         &self,
         request: Request<ListInboundMessagesRequest>,
     ) -> Result<Response<ListInboundMessagesResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let mut request = request.into_inner();
         let (page_size, page_token) = (std::mem::take(&mut request.page_size), std::mem::take(&mut request.page_token));
         let check = fingerprint::of("ListInboundMessages", &request);
@@ -50,7 +53,6 @@ impl InboundService for InboundMessages {
         let page = Page::read(page_size, &page_token, check, |id| InboundId::from_resource_name(id).ok());
         let page = page.map_err(|violation| found.push(violation)).ok();
         let Some(page) = page.filter(|_| found.is_empty()) else { return Err(Error::from(found).into()) };
-        let tenant = tenancy::of_caller();
         let network = match &bot {
             Some(bot) => Some(bots::get(&self.0, &tenant, bot).await?.network),
             None => None,
@@ -74,6 +76,7 @@ impl InboundService for InboundMessages {
         &self,
         request: Request<WatchInboundMessagesRequest>,
     ) -> Result<Response<Self::WatchInboundMessagesStream>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let WatchInboundMessagesRequest { cursor, bot } = request.into_inner();
         let start = match cursor.as_str() {
             "" => Start::Now,
@@ -83,7 +86,7 @@ impl InboundService for InboundMessages {
             ),
         };
         let bot = optional_bot(&bot).map_err(|violation| Error::from(violation.below("bot")))?;
-        let pages = watch::inbound(Arc::clone(&self.0), tenancy::of_caller(), start, bot).await?;
+        let pages = watch::inbound(Arc::clone(&self.0), tenant, start, bot).await?;
         let answers = pages.map_ok(|InboundPage { messages, cursor }| WatchInboundMessagesResponse {
             inbound_messages: messages.into_iter().map(convert::write).collect(),
             cursor: cursor.map_or_else(|| "0".to_owned(), |id| id.0.to_string()),
@@ -95,8 +98,9 @@ impl InboundService for InboundMessages {
         &self,
         request: Request<MarkInboundMessageReadRequest>,
     ) -> Result<Response<MarkInboundMessageReadResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let id = name(&request.get_ref().name)?;
-        inbound::mark_read(&self.0, &tenancy::of_caller(), id).await?;
+        inbound::mark_read(&self.0, &tenant, id).await?;
         Ok(Response::new(MarkInboundMessageReadResponse {}))
     }
 }

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, poll};
 use muster_domain::limits::MESSAGES_PER_FRAME_MAX;
-use muster_domain::{BotId, MessageId, Violation, resolution};
+use muster_domain::{BotId, MessageId, TenantId, Violation, resolution};
 use muster_proto::convert::v1::message::{self as convert, View};
 use muster_proto::convert::v1::{bot, fingerprint, spellings, time};
 use muster_proto::v1 as wire;
@@ -20,13 +20,14 @@ use muster_proto::v1::{
 use muster_store::{AttemptRecord, Changes, MessageFilter};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::caller;
 use super::page::Page;
 use super::{Answers, keep, status};
 use crate::app::error::{Error, Result as AppResult};
 use crate::app::messages::{Accepted, Trace};
 use crate::app::waiting::Waiting;
 use crate::app::watch::{self, Start};
-use crate::app::{App, bots, messages, tenancy};
+use crate::app::{App, bots, messages};
 
 /// Frames of one streamed send whose commits are under way together. The next frame is read while the last one commits;
 /// more would only make the answers later.
@@ -43,8 +44,9 @@ impl MessageService for Messages {
         &self,
         request: Request<SendMessageRequest>,
     ) -> Result<Response<SendMessageResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let draft = convert::draft(request.into_inner().message);
-        let sent = messages::send(&self.0, &tenancy::of_caller(), draft).await;
+        let sent = messages::send(&self.0, &tenant, draft).await;
         let (message, Accepted { id: _, replayed }) = sent.map_err(|error| error.below("message"))?;
         Ok(Response::new(SendMessageResponse { message: Some(convert::write(message, View::Full)), replayed }))
     }
@@ -53,13 +55,15 @@ impl MessageService for Messages {
         &self,
         request: Request<Streaming<SendMessagesRequest>>,
     ) -> Result<Response<Self::SendMessagesStream>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let frames = request.into_inner();
-        Ok(Response::new(accept_frames(Arc::clone(&self.0), frames).boxed()))
+        Ok(Response::new(accept_frames(Arc::clone(&self.0), tenant, frames).boxed()))
     }
 
     async fn get_message(&self, request: Request<GetMessageRequest>) -> Result<Response<GetMessageResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let id = name(&request.get_ref().name)?;
-        let (message, waiting) = messages::get_explained(&self.0, &tenancy::of_caller(), id).await?;
+        let (message, waiting) = messages::get_explained(&self.0, &tenant, id).await?;
         Ok(Response::new(GetMessageResponse { message: Some(explained(message, waiting)) }))
     }
 
@@ -67,13 +71,14 @@ impl MessageService for Messages {
         &self,
         request: Request<ListMessagesRequest>,
     ) -> Result<Response<ListMessagesResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let ListMessagesRequest { page_size, page_token, filter } = request.into_inner();
         let filter = filter.unwrap_or_default();
         let check = fingerprint::of("ListMessages", &filter);
         let page = Page::read(page_size, &page_token, check, |id| MessageId::from_resource_name(id).ok());
-        let filter = self.filter(filter).await?;
+        let filter = self.filter(&tenant, filter).await?;
         let page = page.map_err(Error::from)?;
-        let mut rows = messages::list(&self.0, &tenancy::of_caller(), &filter, page.after, page.limit()).await?;
+        let mut rows = messages::list(&self.0, &tenant, &filter, page.after, page.limit()).await?;
         let next_page_token = page.cut(&mut rows, |message| message.id.to_string());
         let messages = rows.into_iter().map(|message| convert::write(message, View::WithoutContent)).collect();
         Ok(Response::new(ListMessagesResponse { messages, next_page_token }))
@@ -83,8 +88,9 @@ impl MessageService for Messages {
         &self,
         request: Request<CancelMessageRequest>,
     ) -> Result<Response<CancelMessageResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let id = name(&request.get_ref().name)?;
-        let message = messages::cancel(&self.0, &tenancy::of_caller(), id).await?;
+        let message = messages::cancel(&self.0, &tenant, id).await?;
         Ok(Response::new(CancelMessageResponse { message: Some(convert::write(message, View::Full)) }))
     }
 
@@ -92,6 +98,7 @@ impl MessageService for Messages {
         &self,
         request: Request<ResolveMessageRequest>,
     ) -> Result<Response<ResolveMessageResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let ResolveMessageRequest { name, r#as, reason } = request.into_inner();
         let mut found = Vec::new();
         let id = keep(&mut found, "name", MessageId::from_resource_name(&name));
@@ -100,7 +107,7 @@ impl MessageService for Messages {
         let (Some(id), Some(resolution), true) = (id, resolution, found.is_empty()) else {
             return Err(Error::from(found).into());
         };
-        let message = messages::resolve(&self.0, &tenancy::of_caller(), id, resolution, reason).await?;
+        let message = messages::resolve(&self.0, &tenant, id, resolution, reason).await?;
         Ok(Response::new(ResolveMessageResponse { message: Some(convert::write(message, View::Full)) }))
     }
 
@@ -108,6 +115,7 @@ impl MessageService for Messages {
         &self,
         request: Request<WatchMessagesRequest>,
     ) -> Result<Response<Self::WatchMessagesStream>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let WatchMessagesRequest { cursor, bot } = request.into_inner();
         let start = match cursor.as_str() {
             "" => Start::Now,
@@ -117,7 +125,7 @@ impl MessageService for Messages {
             })?),
         };
         let bot = optional_bot(&bot).map_err(|violation| Error::from(violation.below("bot")))?;
-        let pages = watch::messages(Arc::clone(&self.0), tenancy::of_caller(), start, bot).await?;
+        let pages = watch::messages(Arc::clone(&self.0), tenant, start, bot).await?;
         let answers = pages.map_ok(|Changes { changes, cursor }| WatchMessagesResponse {
             changes: changes
                 .iter()
@@ -132,9 +140,9 @@ impl MessageService for Messages {
         &self,
         request: Request<TraceMessageRequest>,
     ) -> Result<Response<TraceMessageResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let id = name(&request.get_ref().name)?;
-        let Trace { message, waiting, attempts, resolutions } =
-            messages::trace(&self.0, &tenancy::of_caller(), id).await?;
+        let Trace { message, waiting, attempts, resolutions } = messages::trace(&self.0, &tenant, id).await?;
         let attempts = attempts
             .into_iter()
             .map(|record| match record {
@@ -150,14 +158,15 @@ impl MessageService for Messages {
         &self,
         request: Request<CountMessagesRequest>,
     ) -> Result<Response<CountMessagesResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let bot = optional_bot(&request.get_ref().bot).map_err(|violation| Error::from(violation.below("bot")))?;
-        let counts = bots::message_counts(&self.0, &tenancy::of_caller(), bot.as_ref()).await?;
+        let counts = bots::message_counts(&self.0, &tenant, bot.as_ref()).await?;
         Ok(Response::new(CountMessagesResponse { counts: bot::write_counts(&counts) }))
     }
 }
 
 impl Messages {
-    async fn filter(&self, filter: wire::MessageFilter) -> AppResult<MessageFilter> {
+    async fn filter(&self, tenant: &TenantId, filter: wire::MessageFilter) -> AppResult<MessageFilter> {
         let wire::MessageFilter { bot, states, recipient, accepted_from, accepted_until } = filter;
         let mut found = Vec::new();
         let bot = keep(&mut found, "filter.bot", optional_bot(&bot)).flatten();
@@ -168,7 +177,7 @@ impl Messages {
         let accepted_until =
             keep(&mut found, "filter.accepted_until", accepted_until.map(time::timestamp).transpose()).flatten();
         let network = match &bot {
-            Some(bot) => Some(bots::get(&self.0, &tenancy::of_caller(), bot).await?.network),
+            Some(bot) => Some(bots::get(&self.0, tenant, bot).await?.network),
             None => None,
         };
         let recipients = if recipient.is_empty() { Vec::new() } else { spellings(&recipient, network) };
@@ -207,6 +216,7 @@ type Committing = BoxFuture<'static, Result<SendMessagesResponse, Status>>;
 
 struct Frames<S> {
     app: Arc<App>,
+    tenant: TenantId,
     frames: S,
     committing: FuturesOrdered<Committing>,
     /// No frame follows.
@@ -214,11 +224,15 @@ struct Frames<S> {
 }
 
 /// Accepts frame after frame. The answers come in the order of the frames, and so do the commits.
-fn accept_frames<S>(app: Arc<App>, frames: S) -> impl Stream<Item = Result<SendMessagesResponse, Status>> + Send
+fn accept_frames<S>(
+    app: Arc<App>,
+    tenant: TenantId,
+    frames: S,
+) -> impl Stream<Item = Result<SendMessagesResponse, Status>> + Send
 where
     S: Stream<Item = Result<SendMessagesRequest, Status>> + Unpin + Send + 'static,
 {
-    let state = Frames { app, frames, committing: FuturesOrdered::new(), ended: false };
+    let state = Frames { app, tenant, frames, committing: FuturesOrdered::new(), ended: false };
     futures::stream::unfold(state, |mut state| async move {
         let stopping = state.app.stopping.clone();
         loop {
@@ -255,21 +269,21 @@ impl<S> Frames<S> {
                 return;
             }
             Some(Err(status)) => Err(status),
-            Some(Ok(frame)) => begin(&self.app, frame).await.map_err(Status::from),
+            Some(Ok(frame)) => begin(&self.app, &self.tenant, frame).await.map_err(Status::from),
         };
         self.ended |= committing.is_err();
         self.committing.push_back(committing.unwrap_or_else(|status| std::future::ready(Err(status)).boxed()));
     }
 }
 
-async fn begin(app: &Arc<App>, frame: SendMessagesRequest) -> AppResult<Committing> {
+async fn begin(app: &Arc<App>, tenant: &TenantId, frame: SendMessagesRequest) -> AppResult<Committing> {
     let count = frame.messages.len();
     if count == 0 || count > MESSAGES_PER_FRAME_MAX {
         let text = format!("must have 1 to {MESSAGES_PER_FRAME_MAX} messages a frame, has {count}");
         return Err(Violation::new("messages", text).into());
     }
     let drafts = frame.messages.into_iter().map(|message| convert::draft(Some(message)));
-    let batch = messages::prepare(app, &tenancy::of_caller(), drafts).await?;
+    let batch = messages::prepare(app, tenant, drafts).await?;
     let app = Arc::clone(app);
     let mut committing = async move {
         let answers = batch.accept(&app).await?;

@@ -2,6 +2,7 @@
 
 mod agent;
 mod bots;
+mod caller;
 mod fleet;
 mod gateways;
 mod inbound;
@@ -12,6 +13,7 @@ mod nodes;
 mod page;
 mod qr;
 pub(crate) mod status;
+mod tenants;
 mod transport;
 
 use std::pin::Pin;
@@ -29,6 +31,7 @@ use muster_proto::v1::inbound_service_server::InboundServiceServer;
 use muster_proto::v1::media_service_server::MediaServiceServer;
 use muster_proto::v1::message_service_server::MessageServiceServer;
 use muster_proto::v1::node_service_server::NodeServiceServer;
+use muster_proto::v1::tenant_service_server::TenantServiceServer;
 use muster_store::RequestKey;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -70,6 +73,7 @@ pub(crate) async fn routes(
     let messages = MessageServiceServer::new(messages::Messages(Arc::clone(app)));
     let messages = messages.max_decoding_message_size(FRAME_BYTES_MAX);
     let nodes = NodeServiceServer::new(nodes::Nodes(Arc::clone(app)));
+    let tenants = TenantServiceServer::new(tenants::Tenants(Arc::clone(app)));
 
     let (reporter, health) = tonic_health::server::health_reporter();
     let mut routes = RoutesBuilder::default();
@@ -81,6 +85,7 @@ pub(crate) async fn routes(
     serve(&mut routes, &reporter, media).await;
     serve(&mut routes, &reporter, messages).await;
     serve(&mut routes, &reporter, nodes).await;
+    serve(&mut routes, &reporter, tenants).await;
     let descriptors = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(muster_proto::FILE_DESCRIPTOR_SET)

@@ -13,65 +13,72 @@ use muster_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
+use super::caller;
 use super::page::Page;
 use super::request_key;
 use crate::app::error::Error;
-use crate::app::{App, nodes, tenancy};
+use crate::app::{App, nodes};
 
 pub(super) struct Nodes(pub(super) Arc<App>);
 
 #[tonic::async_trait]
 impl NodeService for Nodes {
     async fn create_node(&self, request: Request<CreateNodeRequest>) -> Result<Response<CreateNodeResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let CreateNodeRequest { node_id, node, request_id } = request.into_inner();
         let node = node.unwrap_or_default();
         let key =
             request_key(&request_id, || labelled(&format!("CreateNode/{node_id}"), &node)).map_err(Error::from)?;
         let id = NodeId::new(&node_id).map_err(|violation| violation.below("node_id"));
         let spec = node::declared(id, node, "node").map_err(Error::from)?;
-        let node = nodes::create(&self.0, &tenancy::of_caller(), spec, key).await?;
+        let node = nodes::create(&self.0, &tenant, spec, key).await?;
         Ok(Response::new(CreateNodeResponse { node: Some(write(&node)) }))
     }
 
     async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<GetNodeResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let id = name(&request.get_ref().name)?;
-        let node = nodes::get_seen(&self.0, &tenancy::of_caller(), &id).await?;
+        let node = nodes::get_seen(&self.0, &tenant, &id).await?;
         Ok(Response::new(GetNodeResponse { node: Some(write(&node)) }))
     }
 
     async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let ListNodesRequest { page_size, page_token } = request.into_inner();
         let check = fingerprint::of("ListNodes", &ListNodesRequest::default());
         let page = Page::read(page_size, &page_token, check, |id| NodeId::new(id).ok()).map_err(Error::from)?;
-        let mut rows = nodes::list(&self.0, &tenancy::of_caller(), page.after.as_ref(), page.limit()).await?;
+        let mut rows = nodes::list(&self.0, &tenant, page.after.as_ref(), page.limit()).await?;
         let next_page_token = page.cut(&mut rows, |(node, _)| node.spec.id.to_string());
         let nodes = rows.iter().map(write).collect();
         Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
     }
 
     async fn update_node(&self, request: Request<UpdateNodeRequest>) -> Result<Response<UpdateNodeResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let UpdateNodeRequest { node, update_mask, request_id } = request.into_inner();
         let paths = update_mask.clone().unwrap_or_default().paths.join(",");
         let call = || labelled(&format!("UpdateNode/{paths}"), &node.clone().unwrap_or_default());
         let key = request_key(&request_id, call).map_err(Error::from)?;
         let update = node::update(node, update_mask).map_err(Error::from)?;
-        let node = nodes::update(&self.0, &tenancy::of_caller(), &update, key).await?;
+        let node = nodes::update(&self.0, &tenant, &update, key).await?;
         Ok(Response::new(UpdateNodeResponse { node: Some(write(&node)) }))
     }
 
     async fn delete_node(&self, request: Request<DeleteNodeRequest>) -> Result<Response<DeleteNodeResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let id = name(&request.get_ref().name)?;
         let generation = etag::read(&request.get_ref().etag).map_err(Error::from)?;
-        nodes::delete(&self.0, &tenancy::of_caller(), id, generation).await?;
+        nodes::delete(&self.0, &tenant, id, generation).await?;
         Ok(Response::new(DeleteNodeResponse {}))
     }
 
     async fn cordon_node(&self, request: Request<CordonNodeRequest>) -> Result<Response<CordonNodeResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let request = request.into_inner();
         let key = request_key(&request.request_id, || fingerprint::of("CordonNode", &request)).map_err(Error::from)?;
         let CordonNodeRequest { name: node, reason, author, request_id: _ } = request;
         let cordon = Cordon { reason, author, since: self.0.store.now() };
-        let node = nodes::cordon(&self.0, &tenancy::of_caller(), &name(&node)?, cordon, key).await?;
+        let node = nodes::cordon(&self.0, &tenant, &name(&node)?, cordon, key).await?;
         Ok(Response::new(CordonNodeResponse { node: Some(write(&node)) }))
     }
 
@@ -79,11 +86,12 @@ impl NodeService for Nodes {
         &self,
         request: Request<UncordonNodeRequest>,
     ) -> Result<Response<UncordonNodeResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let request = request.into_inner();
         let key =
             request_key(&request.request_id, || fingerprint::of("UncordonNode", &request)).map_err(Error::from)?;
         let id = name(&request.name)?;
-        let node = nodes::uncordon(&self.0, &tenancy::of_caller(), &id, &request.author, key).await?;
+        let node = nodes::uncordon(&self.0, &tenant, &id, &request.author, key).await?;
         Ok(Response::new(UncordonNodeResponse { node: Some(write(&node)) }))
     }
 }

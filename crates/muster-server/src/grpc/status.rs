@@ -23,6 +23,7 @@ pub(crate) fn code(kind: Kind) -> Code {
     match kind {
         Kind::Invalid => Code::InvalidArgument,
         Kind::NotFound => Code::NotFound,
+        Kind::Denied => Code::PermissionDenied,
         Kind::Exists => Code::AlreadyExists,
         Kind::Refused => Code::FailedPrecondition,
         Kind::Stale => Code::Aborted,

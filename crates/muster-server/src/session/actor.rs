@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, Stream, StreamExt as _};
+use muster_domain::TenantId;
 use muster_domain::limits::PRIORITY_STEP;
 use muster_domain::message::Outcome;
 use muster_proto::agent_v1 as wire;
@@ -41,24 +42,25 @@ const CLAIM_ATTEMPTS_MAX: u64 = 2_000;
 /// Bytes of attempts in one claim at the most.
 const CLAIM_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Serves one stream from Hello to its end. The returned receiver is what the agent reads.
+/// Serves one stream of a tenant's agent from Hello to its end. The returned receiver is what the agent reads.
 pub(crate) fn serve<S>(
     context: Arc<Context>,
+    tenant: TenantId,
     frames: S,
 ) -> (mpsc::Receiver<Result<wire::ServerFrame, Status>>, impl Future<Output = ()> + Send)
 where
     S: Stream<Item = Result<wire::AgentFrame, Broken>> + Unpin + Send,
 {
     let (wire, reader) = mpsc::channel(WIRE_FRAMES);
-    (reader, run(context, frames, Outbox::new(wire)))
+    (reader, run(context, tenant, frames, Outbox::new(wire)))
 }
 
-async fn run<S>(context: Arc<Context>, mut frames: S, mut out: Outbox)
+async fn run<S>(context: Arc<Context>, tenant: TenantId, mut frames: S, mut out: Outbox)
 where
     S: Stream<Item = Result<wire::AgentFrame, Broken>> + Unpin + Send,
 {
     let opening = tokio::select! {
-        opening = handshake::open(&context, &mut frames) => opening,
+        opening = handshake::open(&context, tenant, &mut frames) => opening,
         () = context.stopping.cancelled() => Err(Some(Ending::stopping())),
     };
     out.received(1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use muster_domain::limits::FRAME_BYTES_MAX;
-use muster_domain::{NodeId, Violation};
+use muster_domain::{NodeId, TenantId, Violation};
 use muster_proto::agent_v1 as wire;
 use muster_proto::agent_v1::agent_frame::Body;
 use muster_store::{Forgotten, Held, SessionOpen, SessionOpened};
@@ -13,7 +13,6 @@ use muster_store::{Forgotten, Held, SessionOpen, SessionOpened};
 use super::ending::Ending;
 use super::registry::Handle;
 use super::{Broken, Context};
-use crate::app::tenancy;
 
 /// The revision of the protocol that this server speaks.
 pub(super) const PROTOCOL: u32 = 1;
@@ -62,7 +61,7 @@ struct Hello {
 }
 
 /// Leads the handshake. `Err(None)` when the agent went away.
-pub(super) async fn open<S>(context: &Context, frames: &mut S) -> Result<Opening, Option<Ending>>
+pub(super) async fn open<S>(context: &Context, tenant: TenantId, frames: &mut S) -> Result<Opening, Option<Ending>>
 where
     S: Stream<Item = Result<wire::AgentFrame, Broken>> + Unpin,
 {
@@ -78,8 +77,7 @@ where
             return Err(Some(Ending::stalled(message)));
         }
     };
-    let tenant = tenancy::of_agent();
-    let Ok(_turn) = tokio::time::timeout(HELLO_TIMEOUT, context.sessions.admit(&hello.node)).await else {
+    let Ok(_turn) = tokio::time::timeout(HELLO_TIMEOUT, context.sessions.admit(&tenant, &hello.node)).await else {
         return Err(Some(Ending::busy()));
     };
     let grace = 2 * context.heartbeat_interval;

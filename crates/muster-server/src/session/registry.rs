@@ -92,8 +92,8 @@ impl Sessions {
     }
 
     /// Waits for the turn of a handshake of `node`.
-    pub(super) async fn admit(&self, node: &NodeId) -> tokio::sync::MutexGuard<'_, ()> {
-        let place = self.hasher.hash_one(node) as usize % self.handshakes.len();
+    pub(super) async fn admit(&self, tenant: &TenantId, node: &NodeId) -> tokio::sync::MutexGuard<'_, ()> {
+        let place = self.hasher.hash_one((tenant, node)) as usize % self.handshakes.len();
         self.handshakes[place].lock().await
     }
 

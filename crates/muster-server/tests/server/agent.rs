@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use muster_proto::TENANT_METADATA;
 use muster_proto::agent_v1::agent_frame::Body as AgentBody;
 use muster_proto::agent_v1::agent_service_client::AgentServiceClient;
 use muster_proto::agent_v1::server_frame::Body;
 use muster_proto::agent_v1::{self as wire, AgentFrame, ServerFrame, close};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
 use crate::world::{LIMIT, World};
 
@@ -81,9 +82,15 @@ pub(crate) fn connected(bot: &str) -> wire::report::Body {
 
 /// A stream that was opened, and nothing was said yet.
 pub(crate) async fn stream(world: &World) -> (mpsc::Sender<AgentFrame>, Streaming<ServerFrame>) {
+    stream_for(world, "default").await
+}
+
+async fn stream_for(world: &World, tenant: &str) -> (mpsc::Sender<AgentFrame>, Streaming<ServerFrame>) {
     let (frames, receiver) = mpsc::channel(1_024);
     let mut client = AgentServiceClient::new(world.channel.clone());
-    let stream = client.session(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+    let mut request = Request::new(ReceiverStream::new(receiver));
+    request.metadata_mut().insert(TENANT_METADATA, tenant.parse().unwrap());
+    let stream = client.session(request).await.unwrap().into_inner();
     (frames, stream)
 }
 
@@ -111,7 +118,12 @@ impl Agent {
     }
 
     pub(crate) async fn open_with(world: &World, hello: wire::Hello) -> Self {
-        let (frames, stream) = stream(world).await;
+        Self::open_for(world, "default", hello).await
+    }
+
+    /// The agent of a tenant's node.
+    pub(crate) async fn open_for(world: &World, tenant: &str, hello: wire::Hello) -> Self {
+        let (frames, stream) = stream_for(world, tenant).await;
         let mut agent =
             Agent { frames, stream, seq: 0, received: 0, next_offset: 1, welcome: wire::Welcome::default() };
         agent.send(AgentBody::Hello(hello)).await;

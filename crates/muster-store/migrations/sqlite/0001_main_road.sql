@@ -2,10 +2,17 @@
 -- Ids of resources are text that operators chose; keys are short numbers that stand for them in rows that come by the million.
 
 CREATE TABLE tenant (
-    tenant_key INTEGER PRIMARY KEY,
-    tenant_id  TEXT NOT NULL UNIQUE
+    tenant_key  INTEGER PRIMARY KEY,
+    tenant_id   TEXT NOT NULL UNIQUE,
+    -- Its share where tenants contend, in relation to the others.
+    weight      INTEGER NOT NULL,
+    -- Removed by an operator; kept for the rows that name it.
+    removed     INTEGER NOT NULL DEFAULT 0,
+    create_time INTEGER NOT NULL,
+    update_time INTEGER NOT NULL
 ) STRICT;
-INSERT INTO tenant (tenant_key, tenant_id) VALUES (1, 'default');
+INSERT INTO tenant (tenant_key, tenant_id, weight, create_time, update_time)
+VALUES (1, 'default', 1, unixepoch() * 1000000, unixepoch() * 1000000);
 
 CREATE TABLE node (
     node_key         INTEGER PRIMARY KEY,

@@ -22,6 +22,7 @@ pub mod reports;
 pub mod resolving;
 pub mod retention;
 pub mod sessions;
+pub mod tenants;
 pub mod waking;
 pub mod walk;
 
@@ -95,6 +96,8 @@ macro_rules! conformance_tests {
                 attempts_that_went_on_without_the_agent_are_dropped, reports_are_heard_before_attempts_return,
                 a_late_sent_beats_what_was_believed, a_late_uncertain_beats_what_was_believed,
                 wishes_to_cancel_are_repeated, attempts_belong_to_their_node, a_removed_node_leaves_uncertain_attempts;
+            tenants:
+                what_was_declared_is_there, a_removed_tenant_keeps_its_rows;
             waking:
                 what_is_due_wakes_its_bot, the_next_wait_is_the_earliest, validity_ends, holds_end_by_themselves,
                 an_attempt_of_which_nobody_tells_becomes_uncertain, many_ends_of_validity_take_several_turns;

@@ -2,26 +2,31 @@
 //!
 //! The writer changes it after the commit that it follows from, and before the caller is answered.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::RwLock;
 
 use muster_domain::bot::Stage;
 use muster_domain::gateway::GatewayKind;
+use muster_domain::tenant::{Tenant, TenantSpec};
 use muster_domain::{BotId, NodeId, TenantId};
 use sqlx::{Row as _, SqliteConnection};
 
 use super::code::Code as _;
 use super::error::failed;
+use super::time;
 use crate::{BotRoute, Result, StoreError};
 
 /// Bots by id. A bot takes about 200 bytes.
 pub(super) struct Directory {
-    tenants: HashMap<TenantId, i64>,
     entries: RwLock<Entries>,
 }
 
 #[derive(Default)]
 struct Entries {
+    tenants: BTreeMap<TenantId, (i64, Tenant)>,
+    /// By key, the removed ones too: rows name them.
+    tenant_ids: HashMap<i64, TenantId>,
     by_id: HashMap<(i64, BotId), Entry>,
     ids: HashMap<i64, (BotId, i64)>,
     nodes: HashMap<i64, NodeId>,
@@ -38,6 +43,8 @@ pub(super) struct Entry {
 
 /// A change that follows from a commit.
 pub(super) enum Edit {
+    PutTenant(i64, Tenant),
+    RemoveTenant(TenantId),
     PutNode(i64, NodeId),
     PutBot(i64, BotId, Entry),
 }
@@ -45,16 +52,23 @@ pub(super) enum Edit {
 impl Directory {
     /// Reads everything from the database.
     pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Self> {
-        let mut tenants = HashMap::new();
-        for row in
-            sqlx::query("SELECT tenant_key, tenant_id FROM tenant").fetch_all(&mut *connection).await.map_err(failed)?
-        {
-            tenants.insert(tenant_id(row.get::<&str, _>(1))?, row.get(0));
+        let directory = Directory { entries: RwLock::default() };
+        let mut edits = Vec::new();
+        let tenants =
+            sqlx::query("SELECT tenant_key, tenant_id, weight, create_time, update_time, removed FROM tenant");
+        for row in tenants.fetch_all(&mut *connection).await.map_err(failed)? {
+            let id = tenant_id(row.get(1))?;
+            let spec = TenantSpec { id: id.clone(), weight: row.get(2) };
+            edits.push(Edit::PutTenant(
+                row.get(0),
+                Tenant { spec, create_time: time(row.get(3)), update_time: time(row.get(4)) },
+            ));
+            if row.get(5) {
+                edits.push(Edit::RemoveTenant(id));
+            }
         }
-        let directory = Directory { tenants, entries: RwLock::default() };
         let nodes =
             sqlx::query("SELECT node_key, node_id FROM node").fetch_all(&mut *connection).await.map_err(failed)?;
-        let mut edits = Vec::new();
         for row in nodes {
             edits.push(Edit::PutNode(row.get(0), node_id(row.get(1))?));
         }
@@ -79,13 +93,27 @@ impl Directory {
 
     /// The key of a tenant.
     pub(super) fn tenant(&self, tenant: &TenantId) -> Result<i64> {
-        self.tenants.get(tenant).copied().ok_or_else(|| StoreError::NotFound(tenant.resource_name()))
+        let key = self.read().tenants.get(tenant).map(|(key, _)| *key);
+        key.ok_or_else(|| StoreError::NotFound(tenant.resource_name()))
     }
 
     /// The tenant of a key.
     pub(super) fn tenant_id(&self, key: i64) -> Result<TenantId> {
-        let found = self.tenants.iter().find(|(_, known)| **known == key).map(|(id, _)| id.clone());
+        let found = self.read().tenant_ids.get(&key).cloned();
         found.ok_or_else(|| StoreError::Corrupt(format!("there is no tenant with key {key}")))
+    }
+
+    /// A tenant.
+    pub(super) fn tenant_get(&self, id: &TenantId) -> Option<Tenant> {
+        self.read().tenants.get(id).map(|(_, tenant)| tenant.clone())
+    }
+
+    /// Tenants by id, after `after`.
+    pub(super) fn tenant_list(&self, after: Option<&TenantId>, limit: usize) -> Vec<Tenant> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = self.read();
+        let found = entries.tenants.range::<TenantId, _>((from, Bound::Unbounded));
+        found.take(limit).map(|(_, (_, tenant))| tenant.clone()).collect()
     }
 
     /// Where a bot is.
@@ -133,6 +161,13 @@ impl Directory {
         let mut entries = self.entries.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         for edit in edits {
             match edit {
+                Edit::PutTenant(key, tenant) => {
+                    entries.tenant_ids.insert(key, tenant.spec.id.clone());
+                    entries.tenants.insert(tenant.spec.id.clone(), (key, tenant));
+                }
+                Edit::RemoveTenant(id) => {
+                    entries.tenants.remove(&id);
+                }
                 Edit::PutNode(key, id) => {
                     entries.nodes.insert(key, id);
                 }

@@ -32,6 +32,7 @@ mod retention;
 mod sessions;
 mod settle;
 mod store;
+mod tenants;
 mod turns;
 mod txn;
 mod wake;

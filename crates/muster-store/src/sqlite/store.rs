@@ -12,6 +12,7 @@ use muster_domain::inbound::{Inbound, InboundId};
 use muster_domain::message::{Idempotency, Message, NewMessage};
 use muster_domain::node::Node;
 use muster_domain::resolution::{Resolution, ResolutionRecord};
+use muster_domain::tenant::{Tenant, TenantSpec};
 use muster_domain::{BotId, GatewayId, MessageId, NodeId, TenantId, Timestamp};
 use tokio::sync::watch;
 
@@ -19,7 +20,7 @@ use super::fence::{self, Fence};
 use super::txn::Txn;
 use super::{
     SqliteStore, attempts, bots, change_log, claim, desired, fleet, inbound, media, messages, nodes, reports, resolve,
-    retention, sessions, turns, wake,
+    retention, sessions, tenants, turns, wake,
 };
 use crate::{
     AcceptResult, ApplyError, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes, Claim, Claimed, DesiredState,
@@ -47,6 +48,23 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    async fn tenant_get(&self, id: &TenantId) -> Result<Option<Tenant>> {
+        Ok(self.directory.tenant_get(id))
+    }
+
+    async fn tenant_list(&self, after: Option<&TenantId>, limit: u32) -> Result<Vec<Tenant>> {
+        Ok(self.directory.tenant_list(after, limit as usize))
+    }
+
+    async fn tenant_put(&self, spec: TenantSpec) -> Result<Tenant> {
+        self.writer.call(move |txn| tenants::put(txn, spec)).await
+    }
+
+    async fn tenant_delete(&self, id: TenantId) -> Result<()> {
+        let tenant_key = self.tenant(&id)?;
+        self.writer.call(move |txn| tenants::delete(txn, tenant_key, id)).await
     }
 
     async fn fleet(&self, tenant: &TenantId) -> Result<Fleet> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use confique::{Config, Layer};
-use muster_domain::{GatewayId, NodeId};
+use muster_domain::{GatewayId, NodeId, TenantId};
 use muster_gateway::{GatewaySettings, KeySource, Secret};
 use serde::{Deserialize, Serialize, Serializer};
 use url::Url;
@@ -21,6 +21,10 @@ pub(crate) struct AgentFile {
     /// The node that this agent is, as declared at the server. Environment: MUSTER_NODE.
     #[config(env = "MUSTER_NODE")]
     pub(crate) node: Option<String>,
+
+    /// The tenant that the node belongs to, as declared at the server. Environment: MUSTER_TENANT.
+    #[config(default = "default", env = "MUSTER_TENANT")]
+    pub(crate) tenant: String,
 
     /// Where the server listens. Environment: MUSTER_SERVER.
     #[config(default = "http://127.0.0.1:7400", env = "MUSTER_SERVER")]
@@ -104,6 +108,10 @@ pub(crate) struct AgentFlags {
     #[arg(long)]
     node: Option<String>,
 
+    /// The tenant that the node belongs to [default: default]
+    #[arg(long)]
+    tenant: Option<String>,
+
     /// Where the server listens [default: http://127.0.0.1:7400]
     #[arg(long, value_name = "URL")]
     server: Option<Url>,
@@ -133,8 +141,8 @@ type FlagLayer = <AgentFile as Config>::Layer;
 impl AgentFile {
     /// The configuration in effect.
     pub(crate) fn load(file: Option<&Path>, flags: AgentFlags) -> Result<Self, ConfigError> {
-        let AgentFlags { node, server, journal, webhook_listen, gateways } = flags;
-        let layer = FlagLayer { node, server, journal, webhook_listen, ..Layer::empty() };
+        let AgentFlags { node, tenant, server, journal, webhook_listen, gateways } = flags;
+        let layer = FlagLayer { node, tenant, server, journal, webhook_listen, ..Layer::empty() };
         let mut loaded: AgentFile = load("agent", file, layer)?;
         for (name, url) in gateways {
             loaded.gateways.entry(name).or_default().url = Some(url);
@@ -152,6 +160,7 @@ impl AgentFile {
             )
         })?;
         let node = NodeId::from_resource_name(&node).map_err(|violation| wrong("node", violation.description))?;
+        let tenant = TenantId::new(&self.tenant).map_err(|violation| wrong("tenant", violation.description))?;
         let mut gateways = BTreeMap::new();
         for (name, section) in self.gateways {
             let key = format!("gateways.{name}");
@@ -159,6 +168,7 @@ impl AgentFile {
             gateways.insert(id, section.settings(&key)?);
         }
         Ok(muster_agent::Config {
+            tenant,
             webhook_listen: self.webhook_listen,
             webhook_url: self.webhook_url,
             gateways,

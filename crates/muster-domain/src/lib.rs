@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod bot;
 pub mod content;
 pub mod failure;
+pub mod fair;
 pub mod fleet;
 pub mod gate;
 pub mod gateway;

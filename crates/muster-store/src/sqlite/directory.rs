@@ -108,6 +108,13 @@ impl Directory {
         self.read().tenants.get(id).map(|(_, tenant)| tenant.clone())
     }
 
+    /// A tenant's weight; one that is gone has the least.
+    pub(super) fn weight(&self, tenant_key: i64) -> u32 {
+        let entries = self.read();
+        let tenant = entries.tenant_ids.get(&tenant_key).and_then(|id| entries.tenants.get(id));
+        tenant.map_or(1, |(_, tenant)| tenant.spec.weight)
+    }
+
     /// Tenants by id, after `after`.
     pub(super) fn tenant_list(&self, after: Option<&TenantId>, limit: usize) -> Vec<Tenant> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);

@@ -1,34 +1,42 @@
 //! The one thread that writes.
 //!
 //! Calls queue up while a transaction commits, and share the next one: no timer, no fixed batch, and under load far less
-//! than one transaction per message. Each call is all or nothing by itself (a savepoint), and is answered after the commit.
+//! than one transaction per message. Where more waits than fits, tenants are served by their weights. Each call is all or nothing by itself (a savepoint), and is answered after the commit.
 //!
 //! It is a thread and not a task: a statement takes a microsecond, and handing each one to another thread and waiting for its
 //! answer takes many.
 
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use muster_domain::fair::FairQueue;
 use muster_domain::message::NewMessage;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::accept;
 use super::txn::Txn;
 use crate::{AcceptResult, Result, StoreError};
 
-/// Calls that may wait for the writer. Callers beyond wait in their own tasks, so that memory stays bounded.
+/// Calls that may wait for the writer, of each tenant's accepting and of all other calls. Callers beyond wait in their own tasks,
+/// so that memory stays bounded and nobody's callers stand before those of another tenant.
 const QUEUE: usize = 1_024;
 /// Calls that share one transaction at the most.
 const CALLS_MAX: usize = 512;
 /// Messages that are accepted in one transaction at the most: keeps it short enough for dispatch to get its turn.
-const ACCEPTED_MAX: usize = 4_096;
+const ACCEPTED_MAX: u64 = 4_096;
 
 /// The handle of the writing thread.
 pub(super) struct Writer {
-    queue: mpsc::Sender<Request>,
+    queue: mpsc::UnboundedSender<Request>,
+    /// Places in the queue: of each tenant for what it wants accepted, and of everything else.
+    places: Mutex<HashMap<i64, Arc<Semaphore>>>,
+    call_places: Arc<Semaphore>,
     committed: watch::Receiver<u64>,
 }
 
 enum Request {
-    Accept(AcceptCall),
-    Call(Box<dyn Call>),
+    Accept(AcceptCall, OwnedSemaphorePermit),
+    Call(Box<dyn Call>, OwnedSemaphorePermit),
     Close(oneshot::Sender<()>),
 }
 
@@ -77,17 +85,18 @@ where
 impl Writer {
     /// Starts the thread.
     pub(super) fn start(txn: Txn) -> Result<Self> {
-        let (queue, requests) = mpsc::channel(QUEUE);
+        let (queue, requests) = mpsc::unbounded_channel();
         let (notify, committed) = watch::channel(txn.head());
         let thread = std::thread::Builder::new().name("store-writer".into());
         thread.spawn(move || run(txn, requests, &notify)).map_err(|error| StoreError::Failed(error.to_string()))?;
-        Ok(Writer { queue, committed })
+        Ok(Writer { queue, places: Mutex::default(), call_places: Arc::new(Semaphore::new(QUEUE)), committed })
     }
 
     /// Accepts messages, together with those of other callers.
     pub(super) async fn accept(&self, tenant_key: i64, messages: Vec<NewMessage>) -> Result<Vec<AcceptResult>> {
         let (answer, answered) = oneshot::channel();
-        self.send(Request::Accept(AcceptCall { tenant_key, messages, answer })).await?;
+        let place = self.place(tenant_key).acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        self.send(Request::Accept(AcceptCall { tenant_key, messages, answer }, place))?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -98,14 +107,15 @@ impl Writer {
         T: Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        self.send(Request::Call(Box::new(Typed { body: Some(body), outcome: None, answer }))).await?;
+        let place = Arc::clone(&self.call_places).acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        self.send(Request::Call(Box::new(Typed { body: Some(body), outcome: None, answer }), place))?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
     /// Finishes what is queued and closes the connection.
     pub(super) async fn close(&self) {
         let (answer, answered) = oneshot::channel();
-        if self.send(Request::Close(answer)).await.is_ok() {
+        if self.send(Request::Close(answer)).is_ok() {
             let _ = answered.await;
         }
     }
@@ -115,24 +125,82 @@ impl Writer {
         self.committed.clone()
     }
 
-    async fn send(&self, request: Request) -> Result<()> {
-        self.queue.send(request).await.map_err(|_| StoreError::Closed)
+    /// The places of a tenant.
+    fn place(&self, tenant_key: i64) -> Arc<Semaphore> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(places.entry(tenant_key).or_insert_with(|| Arc::new(Semaphore::new(QUEUE))))
+    }
+
+    fn send(&self, request: Request) -> Result<()> {
+        self.queue.send(request).map_err(|_| StoreError::Closed)
     }
 }
 
-fn run(mut txn: Txn, mut requests: mpsc::Receiver<Request>, notify: &watch::Sender<u64>) {
-    let mut batch = Vec::with_capacity(CALLS_MAX);
-    let mut closers = Vec::new();
-    while closers.is_empty() && requests.blocking_recv_many(&mut batch, CALLS_MAX) > 0 {
-        let mut pending = batch.drain(..).peekable();
-        while pending.peek().is_some() {
-            let part = take_part(&mut pending);
-            closers.extend(commit(&mut txn, part, notify));
+fn run(mut txn: Txn, mut requests: mpsc::UnboundedReceiver<Request>, notify: &watch::Sender<u64>) {
+    let mut arrived = Vec::with_capacity(CALLS_MAX);
+    let mut waiting = Waiting::default();
+    while waiting.closing.is_empty() && requests.blocking_recv_many(&mut arrived, CALLS_MAX) > 0 {
+        waiting.take(&mut arrived, &txn);
+        while !waiting.is_empty() {
+            let part = waiting.part();
+            commit(&mut txn, part, notify);
+            // What came meanwhile takes part in the next round of turns.
+            while let Ok(request) = requests.try_recv() {
+                arrived.push(request);
+            }
+            waiting.take(&mut arrived, &txn);
         }
     }
     txn.close();
-    for answer in closers {
+    for answer in waiting.closing {
         let _ = answer.send(());
+    }
+}
+
+/// Calls that wait for their transaction. Tenants get their turns by weight; everything else is taken as it comes: there is at most
+/// one call of a kind for each session and each task.
+#[derive(Default)]
+struct Waiting {
+    accepts: FairQueue<i64, (AcceptCall, OwnedSemaphorePermit)>,
+    calls: VecDeque<(Box<dyn Call>, OwnedSemaphorePermit)>,
+    closing: Vec<oneshot::Sender<()>>,
+}
+
+impl Waiting {
+    /// Takes what arrived. Each call keeps its place until its transaction begins.
+    fn take(&mut self, arrived: &mut Vec<Request>, txn: &Txn) {
+        for request in arrived.drain(..) {
+            match request {
+                Request::Accept(call, place) => {
+                    let (key, cost) = (call.tenant_key, call.messages.len() as u64);
+                    self.accepts.push(key, txn.directory.weight(key), cost, (call, place));
+                }
+                Request::Call(call, place) => self.calls.push_back((call, place)),
+                Request::Close(answer) => self.closing.push(answer),
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.accepts.is_empty() && self.calls.is_empty()
+    }
+
+    /// Takes calls for one transaction. What is accepted goes first, so that a claim of the same transaction sees it.
+    fn part(&mut self) -> Part {
+        let mut part = Part::default();
+        let mut accepted = 0;
+        while part.accepts.len() < CALLS_MAX
+            && let Some(cost) = self.accepts.next_cost()
+        {
+            accepted += cost;
+            if accepted > ACCEPTED_MAX && !part.accepts.is_empty() {
+                break;
+            }
+            part.accepts.extend(self.accepts.pop().map(|(call, _)| call));
+        }
+        let calls = self.calls.len().min(CALLS_MAX);
+        part.calls.extend(self.calls.drain(..calls).map(|(call, _)| call));
+        part
     }
 }
 
@@ -141,32 +209,10 @@ fn run(mut txn: Txn, mut requests: mpsc::Receiver<Request>, notify: &watch::Send
 struct Part {
     accepts: Vec<AcceptCall>,
     calls: Vec<Box<dyn Call>>,
-    closing: Vec<oneshot::Sender<()>>,
 }
 
-/// Takes calls for one transaction. What is accepted goes first, so that a claim of the same transaction sees it.
-fn take_part(pending: &mut std::iter::Peekable<std::vec::Drain<'_, Request>>) -> Part {
-    let mut part = Part::default();
-    let mut accepted = 0;
-    while let Some(request) = pending.peek() {
-        if let Request::Accept(call) = request {
-            accepted += call.messages.len();
-            if accepted > ACCEPTED_MAX && !part.accepts.is_empty() {
-                break;
-            }
-        }
-        match pending.next() {
-            Some(Request::Accept(call)) => part.accepts.push(call),
-            Some(Request::Call(call)) => part.calls.push(call),
-            Some(Request::Close(answer)) => part.closing.push(answer),
-            None => break,
-        }
-    }
-    part
-}
-
-/// Carries out the calls of one transaction and answers them. Returns who wants to know when the connection is closed.
-fn commit(txn: &mut Txn, mut part: Part, notify: &watch::Sender<u64>) -> Vec<oneshot::Sender<()>> {
+/// Carries out the calls of one transaction and answers them.
+fn commit(txn: &mut Txn, mut part: Part, notify: &watch::Sender<u64>) {
     let mut accepted = Vec::new();
     let fate = transact(txn, &mut part, &mut accepted);
     match &fate {
@@ -187,7 +233,6 @@ fn commit(txn: &mut Txn, mut part: Part, notify: &watch::Sender<u64>) -> Vec<one
     for call in part.calls {
         call.finish(fate.clone());
     }
-    part.closing
 }
 
 fn transact(txn: &mut Txn, part: &mut Part, accepted: &mut Vec<Vec<AcceptResult>>) -> Result<u64> {

@@ -309,8 +309,10 @@ fn may_follow(before: Option<MessageState>, after: MessageState) -> bool {
         Some(Dispatched) => matches!(after, Waiting | Sent | Failed | Expired | Cancelled | Uncertain),
         Some(Uncertain) => matches!(after, Waiting | Sent | Failed | Expired | Cancelled | Delivered | Read),
         Some(Sent) => matches!(after, Delivered | Read | Failed),
-        Some(Failed) => matches!(after, Delivered | Read),
+        Some(Failed) => matches!(after, Sent | Uncertain | Delivered | Read),
         Some(Delivered) => after == Read,
-        Some(Read | Expired | Cancelled) => false,
+        // An attempt that was under way unknown to the database may have been sent.
+        Some(Expired | Cancelled) => matches!(after, Sent | Uncertain),
+        Some(Read) => false,
     }
 }

@@ -6,9 +6,13 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use muster_domain::Timestamp;
+use muster_domain::failure::{Failure, FailureReason};
+use muster_domain::limits::SILENCE_MAX;
+use muster_domain::message::Outcome;
 use muster_store::conformance::fixture::{Fixture, outcome, refused, sent, text};
 use muster_store::sqlite::SqliteStore;
 use muster_store::{Clock, SessionOpen, Store, StoreError};
@@ -201,4 +205,32 @@ async fn the_time_of_what_happens_is_that_of_the_clock_that_was_given() {
     let attempt = fixture.dispatched(&session).await;
     let message = fixture.store.message_get(&fixture.tenant, attempt.message_id).await.unwrap().unwrap();
     assert_eq!(message.dispatch_time, Some(Timestamp::from_microsecond(shown.as_microsecond()).unwrap()));
+}
+
+#[tokio::test]
+async fn a_wait_that_was_told_to_be_over_is_told_again_when_the_clock_was_set_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let ahead = Arc::new(AtomicU64::new(0));
+    let (beginning, shown) = (Timestamp::now(), Arc::clone(&ahead));
+    let clock = Clock::new(move || beginning + Duration::from_secs(shown.load(Ordering::Relaxed)));
+    let store = SqliteStore::open_by(&dir.path().join("muster.db"), clock).await.unwrap();
+    let fixture = Fixture::new(Arc::new(store)).await;
+    let session = fixture.open_connected().await;
+    let attempt = fixture.dispatched(&session).await;
+    fixture.tell(&session, vec![outcome(attempt, refused_bot())]).await;
+    let told = async || !fixture.store.wake_due(10, SILENCE_MAX).await.unwrap().wake.is_empty();
+    ahead.store(30, Ordering::Relaxed);
+    assert!(told().await, "the wait is over");
+    ahead.store(0, Ordering::Relaxed);
+    assert_eq!(fixture.claim_ids(&session).await, [], "it is not, by the clock of now");
+    ahead.store(30, Ordering::Relaxed);
+    assert!(told().await, "it is over again");
+    assert_eq!(fixture.claim_ids(&session).await, [attempt.message_id]);
+}
+
+/// A refusal that speaks of the bot, and asks for ten seconds.
+fn refused_bot() -> Outcome {
+    let mut failure = Failure::new(FailureReason::RateLimited, "");
+    failure.retry_after = Some(Duration::from_secs(10));
+    Outcome::Failed(failure)
 }

@@ -160,6 +160,17 @@ fn end(txn: &mut Txn, scope: Scope, key: i64) -> Result<Vec<i64>> {
     bots(txn, scope, key)
 }
 
+/// A back-off that was told to be over, and is not after all: somebody set the clock back. It will be told again.
+pub(super) fn tell_again(txn: &Txn, sender: Sender) -> Result<()> {
+    for scope in [Scope::Bot, Scope::Gateway] {
+        txn.execute(
+            "UPDATE backoff SET told = 0 WHERE scope = ? AND key = ? AND told = 1 AND until > ?",
+            params![scope.code(), sender.key(scope), micros(txn.now)],
+        )?;
+    }
+    Ok(())
+}
+
 /// Marks the back-offs that are over as told, and returns the bots that may try again.
 pub(super) fn end_due(txn: &mut Txn) -> Result<BTreeSet<i64>> {
     let over: Vec<(i64, i64)> = txn.all(

@@ -75,6 +75,9 @@ pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) 
         // A bot that waits is not looked into. One that is out of service for good is: what came back to it, or was accepted
         // for it since, is refused.
         if matches!(gate::decide_bot(&facts, txn.now), Decision::Wait { .. }) {
+            if any_refused {
+                backoffs::tell_again(txn, bot.sender)?;
+            }
             continue;
         }
         // One that was refused tries with one message; the others wait for what becomes of it.

@@ -213,7 +213,7 @@ fn after_sent<P: Past>(facts: &Facts, attempt_no: u32, is_current: bool, past: &
     // more: it was made before the database was put back from a backup.
     let is_unsettled = match facts.state {
         Waiting | Uncertain | Expired | Cancelled => true,
-        Failed => attempt_no > facts.attempt_no,
+        Failed | Dispatched => attempt_no > facts.attempt_no,
         _ => false,
     };
     let believed = if is_unsettled { sent() } else { Follows::Nothing };
@@ -246,7 +246,11 @@ fn after_uncertain<P: Past>(
     let uncertain = || Step::finish(MessageState::Uncertain, Some(AttemptEnd::Uncertain), Some(failure.clone()));
     Ok(match facts.state {
         MessageState::Dispatched if is_current => uncertain().into(),
-        MessageState::Waiting | MessageState::Expired | MessageState::Cancelled | MessageState::Failed
+        MessageState::Waiting
+        | MessageState::Dispatched
+        | MessageState::Expired
+        | MessageState::Cancelled
+        | MessageState::Failed
             if facts.state == MessageState::Waiting || attempt_no > facts.attempt_no =>
         {
             let decision = past.decision()?;

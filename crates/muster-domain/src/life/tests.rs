@@ -119,6 +119,9 @@ fn a_sent_is_never_lost() {
             Dispatched | Sent | Delivered | Read if effect.conflict.is_some() => {
                 assert_eq!(effect.follows, Follows::SentBeside);
             }
+            Dispatched if said.attempt_no > facts.attempt_no && past.decision.is_none() => {
+                assert_eq!(step(&effect).map(|step| step.to), Some(Sent));
+            }
             Failed if past.decision.is_some_and(|decision| decision.resolution == Resolution::Drop) => {
                 assert_eq!(step(&effect).map(|step| step.to), Some(Sent));
                 assert!(effect.conflict.is_some());
@@ -131,7 +134,8 @@ fn a_sent_is_never_lost() {
 #[test]
 fn what_may_have_been_sent_waits_for_nobody_but_the_one_who_decided() {
     each(|facts, said, past, effect| {
-        let was_given_up = matches!(facts.state, Expired | Cancelled | Failed) && said.attempt_no > facts.attempt_no;
+        let was_given_up =
+            matches!(facts.state, Dispatched | Expired | Cancelled | Failed) && said.attempt_no > facts.attempt_no;
         if !matches!(said.outcome, Outcome::Uncertain(_)) || !(facts.state == Waiting || was_given_up) {
             return;
         }

@@ -151,17 +151,23 @@ pub async fn a_restored_store_hears_again_what_is_remembered(fixture: Fixture) {
 /// A restored store may give up what was sent meanwhile, before its agent is there to tell.
 pub async fn what_a_restored_store_gave_up_may_turn_out_sent(fixture: Fixture) {
     let session = fixture.open_connected().await;
-    fixture.dispatched(&session).await;
+    let under_way = fixture.dispatched(&session).await;
     let texts = (2..=3).map(|i| text("a", &format!("+551190000000{i}"), "waits"));
     let [sent_one, unknown_one] = fixture.accept(texts.collect()).await[..] else { panic!() };
     for id in [sent_one, unknown_one] {
         fixture.store.message_cancel(&fixture.tenant, id).await.unwrap();
     }
-    let open = SessionOpen { report_head: 4, report_acknowledged: 4, ..fixture.opening() };
+    let open = SessionOpen { report_head: 5, report_acknowledged: 5, ..fixture.opening() };
     let opened = fixture.store.session_open(open).await.unwrap();
+    let later = AttemptRef { attempt_no: 2, ..under_way };
     let attempt = |message_id| AttemptRef { message_id, attempt_no: 1 };
-    let told = vec![outcome(attempt(sent_one), sent("X")), outcome(attempt(unknown_one), unknown())];
+    let told = vec![
+        outcome(attempt(sent_one), sent("X")),
+        outcome(attempt(unknown_one), unknown()),
+        outcome(later, sent("Y")),
+    ];
     fixture.report(&opened.session, 3, told).await;
+    assert_eq!(fixture.state(under_way.message_id).await, "SENT");
     assert_eq!([fixture.state(sent_one).await, fixture.state(unknown_one).await], ["SENT", "UNCERTAIN"]);
     let attempts = fixture.store.message_attempts(&fixture.tenant, sent_one).await.unwrap();
     assert!(attempts.len() <= 1, "{attempts:?}");

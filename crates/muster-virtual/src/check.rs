@@ -6,7 +6,7 @@ use muster_proto::v1::MessageState;
 use serde::{Deserialize, Serialize};
 
 use crate::chronicle::Chronicle;
-use crate::client::Desk;
+use crate::client::{Accepted, Desk};
 use crate::gateway::Taken;
 
 /// What a simulation left behind.
@@ -17,6 +17,8 @@ pub(crate) struct Evidence {
     pub(crate) was_restored: bool,
     /// Agents whose disk lost what it had acknowledged.
     pub(crate) liars: BTreeSet<String>,
+    /// Agents that ran beside a clone of theirs, and the clones.
+    pub(crate) twins: BTreeSet<String>,
 }
 
 /// How many messages came to what.
@@ -30,11 +32,12 @@ pub(crate) struct Tally {
 
 /// Checks every promise, and notes what broke.
 ///
-/// Two faults take something away that nobody can give back, and weaken the promises for what they touch, and for that only:
+/// Three faults take something away that nobody can give back, and weaken the promises for what they touch, and for that only:
 /// - A restored database does not know what was accepted after the backup: such a message may be unknown. What the agents
 ///   remember still holds: nothing is sent twice, and nothing that was sent is called unsent.
 /// - A disk that acknowledged a sync and lost it takes the memory of what was handed over with it: a message that this agent
 ///   had handed over may be handed over again, out of order, or be called unsent.
+/// - A clone that runs beside its original holds what the original holds: what both of them hold, both may hand over, once each.
 pub(crate) fn check(evidence: &Evidence, chronicle: &Chronicle) -> Tally {
     let mut taken: BTreeMap<String, Vec<&Taken>> = BTreeMap::new();
     for entry in &evidence.taken {
@@ -42,7 +45,9 @@ pub(crate) fn check(evidence: &Evidence, chronicle: &Chronicle) -> Tally {
     }
     let by_liar = |name: &str| taken.get(name).into_iter().flatten().any(|entry| evidence.liars.contains(&entry.agent));
     for (name, entries) in &taken {
-        if entries.len() > 1 && !by_liar(name) {
+        let hands: BTreeSet<&str> = entries.iter().map(|entry| entry.agent.as_str()).collect();
+        let by_twins = hands.len() == entries.len() && hands.iter().all(|agent| evidence.twins.contains(*agent));
+        if entries.len() > 1 && !by_liar(name) && !by_twins {
             let by: Vec<_> = entries.iter().map(|entry| format!("{} at {:?}", entry.agent, entry.at)).collect();
             chronicle.violation("P2", format_args!("{name} ({}) was taken twice: {}", entries[0].body, by.join(", ")));
         }
@@ -82,10 +87,13 @@ pub(crate) fn check(evidence: &Evidence, chronicle: &Chronicle) -> Tally {
 
 /// P3: what one bot sends to one recipient with one priority leaves in the order of acceptance, which is that of the ids.
 fn check_order(evidence: &Evidence, chronicle: &Chronicle) {
+    // What a restored database does not know has no place in its order.
+    let is_known = |accepted: &Accepted| evidence.desk.state(&accepted.name).flatten().is_some();
     let priorities: BTreeMap<String, i32> =
-        evidence.desk.accepted().into_iter().map(|accepted| (accepted.name, accepted.priority.into())).collect();
+        evidence.desk.accepted().into_iter().filter(is_known).map(|one| (one.name, one.priority.into())).collect();
     let mut last: BTreeMap<(String, String, i32), &Taken> = BTreeMap::new();
-    for entry in evidence.taken.iter().filter(|entry| !evidence.liars.contains(&entry.agent)) {
+    let is_out_of_order = |agent: &String| evidence.liars.contains(agent) || evidence.twins.contains(agent);
+    for entry in evidence.taken.iter().filter(|entry| !is_out_of_order(&entry.agent)) {
         // A message whose acceptance was never acknowledged has a priority that only its client knows.
         let Some(priority) = priorities.get(&format!("messages/{}", entry.message)) else { continue };
         let pair = (entry.bot.to_string(), entry.recipient.as_str().to_owned(), *priority);

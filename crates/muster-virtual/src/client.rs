@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a client pauses before it asks again.
 const PAUSE: Duration = Duration::from_millis(300);
 
+/// How long an agent may wait before it tries for another session, and then some.
+const AGENTS_RETURN_WITHIN: Duration = Duration::from_secs(70);
+
 /// The host that all clients are on.
 pub(crate) const HOST: &str = "clients";
 
@@ -124,6 +127,12 @@ impl Clients {
             tokio::time::sleep(PAUSE).await;
         }
         self.ask_until_settled().await;
+        if self.weather.chronicle.struck("restored database") > 0 {
+            // Agents that were away may still tell better than what the database gave up.
+            tokio::time::sleep(AGENTS_RETURN_WITHIN).await;
+            self.desk.known().states.clear();
+            self.ask_until_settled().await;
+        }
     }
 
     fn channel(&self) -> Channel {

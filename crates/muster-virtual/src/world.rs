@@ -1,5 +1,6 @@
 //! One simulation: the hosts, their common time, and what the storm does to them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,8 @@ struct World {
     agents: Vec<AgentHost>,
     clones: Vec<(AgentHost, Duration)>,
     clients: Option<Host<()>>,
+    /// Agents that ran beside a clone of theirs, and the clones.
+    twins: BTreeSet<String>,
 }
 
 /// Runs the simulation of a seed, with its database in `dir`.
@@ -83,6 +86,7 @@ pub(crate) fn run(seed: u64, dir: &Path, shows: bool, time: Time) -> Result<Ende
         agents: agents.collect(),
         clones: Vec::new(),
         clients: Some(Host::start(&time, clients.run()).context("start the clients")?),
+        twins: BTreeSet::new(),
         storm,
         weather,
         network,
@@ -94,6 +98,7 @@ pub(crate) fn run(seed: u64, dir: &Path, shows: bool, time: Time) -> Result<Ende
         taken: ledger.taken(),
         desk,
         was_restored: chronicle.struck("restored database") > 0,
+        twins: world.twins,
         liars: world.agents.iter().filter(|agent| agent.disk.has_lost()).map(|agent| agent.name.clone()).collect(),
     };
     let check = check::check(&evidence, &chronicle);
@@ -238,6 +243,7 @@ impl World {
         let original = &mut self.agents[number];
         original.may_be_refused = true;
         let (name, disk) = (format!("clone{number}"), original.disk.copy(2));
+        self.twins.extend([name.clone(), original.name.clone()]);
         self.weather.chronicle.fault(&name, "cloned agent", format_args!("of {}", original.name));
         let weather = self.weather.clone();
         let mut clone = AgentHost::new(number, name, disk, weather, self.network.clone(), self.ledger.clone());

@@ -33,3 +33,16 @@ fn what_a_restored_database_gave_up_turns_out_sent() {
     holds(94);
     holds(96);
 }
+
+/// The same database had the message under way by an earlier attempt than the one that was sent.
+#[test]
+fn a_later_attempt_than_the_restored_database_knows_is_believed() {
+    holds(1_365);
+}
+
+/// The end of a back-off was told once, and came again after the clock had been set back.
+#[test]
+fn a_clock_that_is_set_back_lets_nobody_wait_for_ever() {
+    holds(1_156);
+    holds(1_386);
+}

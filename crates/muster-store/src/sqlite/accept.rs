@@ -27,17 +27,23 @@ pub(super) fn accept(txn: &mut Txn, batches: Vec<(i64, Vec<NewMessage>)>) -> Res
     let mut accepted = Vec::new();
     for (tenant_key, messages) in batches {
         let entries = txn.directory.bots(tenant_key, messages.iter().map(|message| &message.bot));
+        let ids: Vec<MessageId> = messages.iter().map(|_| txn.issue_id()).collect();
+        let mut keep = txn.prepare(
+            "INSERT INTO idempotency (tenant_key, key, fingerprint, message_id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )?;
+        let mut keep_key = |idempotency: &Idempotency, id: MessageId| -> Result<bool> {
+            Ok(keep.execute(params![tenant_key, idempotency.key, idempotency.fingerprint, id.raw()])? == 1)
+        };
         let mut answers = Vec::with_capacity(messages.len());
-        for (message, entry) in messages.into_iter().zip(entries) {
+        for ((message, entry), id) in messages.into_iter().zip(entries).zip(ids) {
             let bot_key = match entry {
                 None => Err(AcceptResult::BotUnknown),
                 Some(entry) if entry.stage == Stage::Retired => Err(AcceptResult::BotRetired),
                 Some(entry) => Ok(entry.bot_key),
             };
-            let id = txn.issue_id();
             // A key that was used before has its first answer, whatever became of the bot since.
             if let Some(idempotency) = &message.idempotency
-                && (bot_key.is_err() || !keep_key(txn, tenant_key, idempotency, id)?)
+                && (bot_key.is_err() || !keep_key(idempotency, id)?)
                 && let Some(first) = replayed(txn, tenant_key, idempotency)?
             {
                 answers.push(first);
@@ -85,15 +91,6 @@ fn replayed(txn: &Txn, tenant_key: i64, idempotency: &Idempotency) -> Result<Opt
         let same = row.get_ref(1)?.as_blob().is_ok_and(|fingerprint| fingerprint == idempotency.fingerprint);
         Ok(if same { AcceptResult::Replayed(id) } else { AcceptResult::KeyReused(id) })
     })
-}
-
-/// Keeps a key for its message. Tells whether it is new.
-fn keep_key(txn: &Txn, tenant_key: i64, idempotency: &Idempotency, id: MessageId) -> Result<bool> {
-    let kept = txn.execute(
-        "INSERT INTO idempotency (tenant_key, key, fingerprint, message_id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        params![tenant_key, idempotency.key, idempotency.fingerprint, id.raw()],
-    )?;
-    Ok(kept == 1)
 }
 
 fn insert(txn: &Txn, accepted: &[Accepted]) -> Result<()> {

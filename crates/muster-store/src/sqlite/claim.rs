@@ -12,7 +12,7 @@ use rusqlite::{Row, params};
 
 use super::backoffs::{self, Sender};
 use super::code::Code as _;
-use super::facts::Facts;
+use super::facts::{Facts, Latest};
 use super::fence::{self, Fence};
 use super::queues;
 use super::settle::{self, Step};
@@ -174,13 +174,14 @@ fn bots(txn: &Txn, tenant_key: i64, fence: Fence, wanted: Vec<(BotId, u32)>) -> 
     Ok(found)
 }
 
-/// The statement that reads candidates, around the part that finds them in `ready`. Decisions of operators are looked for only
-/// where there was an attempt before.
+/// The statement that reads candidates, around the part that finds them in `ready`. What blocks a chain is looked for only
+/// where something of the bot is parked, and decisions of operators only where there was an attempt before.
 macro_rules! candidates_where {
     ($which:literal) => {
         concat!(
-            "SELECT m.message_id, m.priority, m.chain, m.expire_time, head.attempt_no, m.recipient, m.body, (SELECT \
-             max(p.wake_time) FROM parked p WHERE p.chain = m.chain AND p.blocks = 1 AND p.message_id < m.message_id), \
+            "SELECT m.message_id, m.priority, m.chain, m.expire_time, head.attempt_no, m.recipient, m.body, \
+             iif(EXISTS (SELECT 1 FROM parked q WHERE q.bot_key = ?1), (SELECT max(p.wake_time) FROM parked p \
+             WHERE p.chain = m.chain AND p.blocks = 1 AND p.message_id < m.message_id), NULL), \
              iif(head.attempt_no > 0, (SELECT max(d.attempt_no) FROM resolution d WHERE d.message_id = m.message_id AND \
              d.resolution = ?3), NULL), m.not_before \
              FROM (SELECT message_id, priority, attempt_no FROM ready WHERE bot_key = ?1 AND ",
@@ -242,20 +243,36 @@ fn park(txn: &Txn, parked: &[(Facts, Timestamp, WaitReason)]) -> Result<()> {
 
 /// Commits an attempt for each admitted message.
 fn commit(txn: &mut Txn, fence: Fence, admitted: &[(BotId, Candidate)]) -> Result<()> {
-    queues::leave(txn, admitted.iter().map(|(_, candidate)| &candidate.facts))?;
-    let mut take_off = txn.prepare(
+    // What stood before one of them in its queue was refused or parked by now.
+    queues::leave_first(txn, admitted.iter().map(|(_, candidate)| &candidate.facts))?;
+    let now = micros(txn.now);
+    let latest = Latest { node_key: fence.node_key, epoch: fence.epoch, dispatch_time: now };
+    let take_off = |(_, Candidate { facts, .. }): &(BotId, Candidate)| Facts {
+        state: MessageState::Dispatched,
+        attempt_no: facts.attempt_no + 1,
+        latest: Some(latest),
+        ..facts.clone()
+    };
+    let mut dispatched: Vec<Facts> = admitted.iter().map(take_off).collect();
+    // In the order of the table, where a row behind the last one costs the least.
+    dispatched.sort_unstable_by_key(|facts| facts.message_id);
+    let mut insert = txn.prepare(
         "INSERT INTO flight (message_id, node_key, bot_key, attempt_no, epoch, holder_epoch, dispatch_time) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)",
     )?;
-    let now = micros(txn.now);
-    for (_, Candidate { facts, .. }) in admitted {
-        let attempt_no = facts.attempt_no + 1;
-        take_off.execute(params![facts.message_id, fence.node_key, facts.bot_key, attempt_no, fence.epoch, now])?;
+    for facts in &dispatched {
+        insert.execute(params![
+            facts.message_id,
+            latest.node_key,
+            facts.bot_key,
+            facts.attempt_no,
+            latest.epoch,
+            latest.dispatch_time
+        ])?;
     }
-    drop(take_off);
-    let (from, to) = (Some(MessageState::Waiting), MessageState::Dispatched);
-    for (_, Candidate { facts, .. }) in admitted {
-        txn.moved(facts.tenant_key, facts.bot_key, facts.message_id, from, to);
+    drop(insert);
+    for facts in dispatched {
+        txn.moved(facts.tenant_key, facts.bot_key, facts.message_id, Some(MessageState::Waiting), facts.state);
     }
     Ok(())
 }

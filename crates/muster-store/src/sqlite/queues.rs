@@ -1,5 +1,7 @@
 //! The queues of waiting messages: what can leave, and what waits for a time of its own.
 
+use std::collections::BTreeMap;
+
 use muster_domain::Timestamp;
 use muster_domain::gate::WaitReason;
 use rusqlite::params;
@@ -63,6 +65,23 @@ pub(super) fn leave<'a>(txn: &Txn, leaving: impl IntoIterator<Item = &'a Facts>)
         if ready.execute(params![facts.bot_key, facts.priority, facts.message_id])? == 0
             && parked.execute(params![facts.bot_key, facts.message_id])? == 0
         {
+            return Err(StoreError::misplaced());
+        }
+    }
+    Ok(())
+}
+
+/// Takes the first messages of queues out: of each queue everything up to the last one that leaves.
+pub(super) fn leave_first<'a>(txn: &Txn, leaving: impl IntoIterator<Item = &'a Facts>) -> Result<()> {
+    let mut queues: BTreeMap<(i64, i64), (i64, usize)> = BTreeMap::new();
+    for facts in leaving {
+        let (last, count) = queues.entry((facts.bot_key, facts.priority)).or_default();
+        *last = facts.message_id.max(*last);
+        *count += 1;
+    }
+    let mut behead = txn.prepare("DELETE FROM ready WHERE bot_key = ? AND priority = ? AND message_id <= ?")?;
+    for ((bot_key, priority), (last, count)) in queues {
+        if behead.execute([bot_key, priority, last])? != count {
             return Err(StoreError::misplaced());
         }
     }

@@ -127,10 +127,12 @@ impl Hold {
 }
 
 /// Takes the steps. Fails when a message is not where its facts say, which is a fault of the caller.
-pub(super) fn apply(txn: &mut Txn, steps: Vec<Step>) -> Result<()> {
+pub(super) fn apply(txn: &mut Txn, mut steps: Vec<Step>) -> Result<()> {
     if steps.is_empty() {
         return Ok(());
     }
+    // In the order of the tables, where a row behind the last one costs the least.
+    steps.sort_unstable_by_key(|step| step.facts.message_id);
     leave(txn, &steps)?;
     enter(txn, &steps)?;
     keep_attempts(txn, &steps)?;

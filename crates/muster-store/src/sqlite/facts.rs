@@ -81,21 +81,12 @@ impl Facts {
     }
 }
 
-/// Reads the same of a message that is under way, which those that outcomes speak of nearly always are.
-const UNDER_WAY: &str = "SELECT m.message_id, m.tenant_key, m.bot_key, m.priority, m.chain, m.expire_time, 1, f.cancel_requested, \
-    f.attempt_no, f.node_key, f.epoch, f.dispatch_time FROM flight f CROSS JOIN message m ON m.message_id = f.message_id \
-    WHERE f.message_id = ?";
-
 /// Reads the facts of messages by id, in the order of `ids`; `None` where there is no such message.
 pub(super) fn of(txn: &Txn, ids: impl IntoIterator<Item = i64>) -> Result<Vec<Option<Facts>>> {
-    let mut statements = [txn.prepare(UNDER_WAY)?, txn.prepare(&format!("{FACTS} m.message_id = ?"))?];
-    let mut read = |message_id: i64| {
-        for statement in &mut statements {
-            if let Some(row) = statement.query([message_id])?.next()? {
-                return Facts::read(row).map(Some);
-            }
-        }
-        Ok(None)
+    let mut statement = txn.prepare(&format!("{FACTS} m.message_id = ?"))?;
+    let mut read = |message_id: i64| match txn.under_way.get(message_id) {
+        Some(facts) => Ok(Some(facts.clone())),
+        None => statement.query([message_id])?.next()?.map(Facts::read).transpose(),
     };
     ids.into_iter().map(&mut read).collect()
 }

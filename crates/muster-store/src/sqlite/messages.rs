@@ -177,6 +177,7 @@ pub(super) fn cancel(txn: &mut Txn, tenant_key: i64, id: MessageId) -> Result<Ca
         }
         Cancel::Ask => {
             txn.execute("UPDATE flight SET cancel_requested = 1 WHERE message_id = ?", params![id.raw()])?;
+            txn.under_way.forget(id.raw());
             let node = txn.directory.node_id(facts.latest.map_or(0, |latest| latest.node_key))?;
             Ok(CancelResult::Requested(node, AttemptRef { message_id: id, attempt_no: facts.attempt_no as u32 }))
         }

@@ -35,6 +35,7 @@ mod store;
 mod tenants;
 mod turns;
 mod txn;
+mod under_way;
 mod wake;
 mod writer;
 

@@ -141,6 +141,7 @@ pub(super) fn apply(txn: &mut Txn, mut steps: Vec<Step>) -> Result<()> {
     }
     for step in &steps {
         let facts = &step.facts;
+        txn.under_way.forget(facts.message_id);
         txn.moved(facts.tenant_key, facts.bot_key, facts.message_id, Some(facts.state), step.to);
     }
     Ok(())

@@ -12,6 +12,7 @@ use super::change_log::{self, Change};
 use super::code::Code as _;
 use super::directory::{Directory, Edit};
 use super::turns::Turns;
+use super::under_way::UnderWay;
 use crate::{Clock, Result};
 
 /// The part of the ids that tells replicas apart. A file has one server.
@@ -29,6 +30,8 @@ pub(super) struct Txn {
     pub(super) something_due: bool,
     /// Whose turn it is at bots whose queues take turns.
     pub(super) turns: Turns,
+    /// What is known of messages under way.
+    pub(super) under_way: UnderWay,
     last_id: Option<MessageId>,
     counts: Vec<(i64, MessageState, i64)>,
     changes: Vec<Change>,
@@ -57,6 +60,7 @@ impl Txn {
             directory,
             something_due: false,
             turns: Turns::default(),
+            under_way: UnderWay::default(),
             last_id: message.max(inbound).and_then(MessageId::from_raw),
             counts: Vec::new(),
             changes: Vec::new(),
@@ -210,6 +214,7 @@ impl Txn {
         self.counts.truncate(mark.counts);
         self.changes.truncate(mark.changes);
         self.edits.truncate(mark.edits);
+        self.under_way.forget_all();
     }
 
     fn write_counts(&self) -> Result<()> {

@@ -19,6 +19,8 @@ struct Set {
     out: &'static str,
     /// Messages whose `bytes` fields are shared, not copied.
     shared_bytes: &'static [&'static str],
+    /// The codec of the services.
+    codec: &'static str,
     /// Whether the descriptors are wanted too, for reflection.
     descriptors: bool,
 }
@@ -29,6 +31,7 @@ const SETS: &[Set] = &[
         packages: &["muster/v1", "muster/agent/v1"],
         out: "crates/muster-proto/src/gen",
         shared_bytes: &[".muster.agent.v1.FetchMediaResponse", ".muster.v1.UploadMediaRequest"],
+        codec: "crate::codec::FrameCodec",
         descriptors: true,
     },
     Set {
@@ -36,6 +39,7 @@ const SETS: &[Set] = &[
         packages: &["muster/trials/v1"],
         out: "crates/muster-trials/src/gen",
         shared_bytes: &[],
+        codec: "tonic_prost::ProstCodec",
         descriptors: false,
     },
 ];
@@ -74,7 +78,7 @@ fn generate(root: &Path, set: &Set, out: &Path) -> Result<()> {
     compiler.open_files(&files).context("compile the protos")?;
     fs::create_dir_all(out)?;
     let mut descriptors = compiler.file_descriptor_set();
-    let mut builder = tonic_prost_build::configure().out_dir(out);
+    let mut builder = tonic_prost_build::configure().out_dir(out).codec_path(set.codec);
     for message in set.shared_bytes {
         builder = builder.bytes(message);
     }

@@ -3,6 +3,7 @@
 //! Wire types end here. A conversion from the wire checks everything that the domain asks for and answers with
 //! [`muster_domain::Violation`]s; nothing behind it has to doubt a value again.
 
+pub mod codec;
 pub mod convert;
 
 /// The operators' API.

@@ -1117,7 +1117,7 @@ pub mod bot_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.BotService/CreateBot",
             );
@@ -1139,7 +1139,7 @@ pub mod bot_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.BotService/GetBot",
             );
@@ -1164,7 +1164,7 @@ pub mod bot_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.BotService/ListBots",
             );
@@ -1189,7 +1189,7 @@ pub mod bot_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.BotService/UpdateBot",
             );
@@ -1214,7 +1214,7 @@ pub mod bot_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.BotService/HoldBot",
             );
@@ -1239,7 +1239,7 @@ pub mod bot_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.BotService/ResumeBot",
             );
@@ -1264,7 +1264,7 @@ pub mod bot_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.BotService/RetireBot",
             );
@@ -1290,7 +1290,7 @@ pub mod bot_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.BotService/LinkBot",
             );
@@ -1315,7 +1315,7 @@ pub mod bot_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.BotService/UnlinkBot",
             );
@@ -1340,7 +1340,7 @@ pub mod bot_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.BotService/ReconnectBot",
             );
@@ -1365,7 +1365,7 @@ pub mod bot_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.BotService/CheckRecipients",
             );
@@ -1583,7 +1583,7 @@ pub mod bot_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateBotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1626,7 +1626,7 @@ pub mod bot_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetBotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1671,7 +1671,7 @@ pub mod bot_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListBotsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1716,7 +1716,7 @@ pub mod bot_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateBotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1761,7 +1761,7 @@ pub mod bot_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = HoldBotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1806,7 +1806,7 @@ pub mod bot_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ResumeBotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1851,7 +1851,7 @@ pub mod bot_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RetireBotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1897,7 +1897,7 @@ pub mod bot_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LinkBotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1942,7 +1942,7 @@ pub mod bot_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UnlinkBotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1987,7 +1987,7 @@ pub mod bot_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReconnectBotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2032,7 +2032,7 @@ pub mod bot_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CheckRecipientsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2285,7 +2285,7 @@ pub mod fleet_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.FleetService/ApplyFleet",
             );
@@ -2426,7 +2426,7 @@ pub mod fleet_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ApplyFleetSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2659,7 +2659,7 @@ pub mod gateway_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.GatewayService/CreateGateway",
             );
@@ -2684,7 +2684,7 @@ pub mod gateway_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.GatewayService/GetGateway",
             );
@@ -2709,7 +2709,7 @@ pub mod gateway_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.GatewayService/ListGateways",
             );
@@ -2734,7 +2734,7 @@ pub mod gateway_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.GatewayService/UpdateGateway",
             );
@@ -2759,7 +2759,7 @@ pub mod gateway_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.GatewayService/DeleteGateway",
             );
@@ -2931,7 +2931,7 @@ pub mod gateway_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateGatewaySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2976,7 +2976,7 @@ pub mod gateway_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetGatewaySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3021,7 +3021,7 @@ pub mod gateway_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListGatewaysSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3066,7 +3066,7 @@ pub mod gateway_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateGatewaySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3111,7 +3111,7 @@ pub mod gateway_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteGatewaySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3334,7 +3334,7 @@ pub mod inbound_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.InboundService/GetInboundMessage",
             );
@@ -3361,7 +3361,7 @@ pub mod inbound_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.InboundService/ListInboundMessages",
             );
@@ -3390,7 +3390,7 @@ pub mod inbound_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.InboundService/WatchInboundMessages",
             );
@@ -3417,7 +3417,7 @@ pub mod inbound_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.InboundService/MarkInboundMessageRead",
             );
@@ -3593,7 +3593,7 @@ pub mod inbound_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetInboundMessageSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3642,7 +3642,7 @@ pub mod inbound_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListInboundMessagesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3693,7 +3693,7 @@ pub mod inbound_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WatchInboundMessagesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3742,7 +3742,7 @@ pub mod inbound_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = MarkInboundMessageReadSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3921,7 +3921,7 @@ pub mod media_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.MediaService/UploadMedia",
             );
@@ -4063,7 +4063,7 @@ pub mod media_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UploadMediaSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4564,7 +4564,7 @@ pub mod message_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.MessageService/SendMessage",
             );
@@ -4592,7 +4592,7 @@ pub mod message_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.MessageService/SendMessages",
             );
@@ -4617,7 +4617,7 @@ pub mod message_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.MessageService/GetMessage",
             );
@@ -4642,7 +4642,7 @@ pub mod message_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.MessageService/ListMessages",
             );
@@ -4668,7 +4668,7 @@ pub mod message_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.MessageService/CancelMessage",
             );
@@ -4695,7 +4695,7 @@ pub mod message_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.MessageService/ResolveMessage",
             );
@@ -4721,7 +4721,7 @@ pub mod message_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.MessageService/WatchMessages",
             );
@@ -4746,7 +4746,7 @@ pub mod message_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.MessageService/TraceMessage",
             );
@@ -4771,7 +4771,7 @@ pub mod message_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.MessageService/CountMessages",
             );
@@ -4992,7 +4992,7 @@ pub mod message_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SendMessageSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5040,7 +5040,7 @@ pub mod message_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SendMessagesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5085,7 +5085,7 @@ pub mod message_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetMessageSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5130,7 +5130,7 @@ pub mod message_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListMessagesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5175,7 +5175,7 @@ pub mod message_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelMessageSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5221,7 +5221,7 @@ pub mod message_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ResolveMessageSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5267,7 +5267,7 @@ pub mod message_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WatchMessagesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5312,7 +5312,7 @@ pub mod message_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TraceMessageSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5357,7 +5357,7 @@ pub mod message_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CountMessagesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5620,7 +5620,7 @@ pub mod node_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.NodeService/CreateNode",
             );
@@ -5645,7 +5645,7 @@ pub mod node_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.NodeService/GetNode",
             );
@@ -5670,7 +5670,7 @@ pub mod node_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.NodeService/ListNodes",
             );
@@ -5695,7 +5695,7 @@ pub mod node_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.NodeService/UpdateNode",
             );
@@ -5720,7 +5720,7 @@ pub mod node_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.NodeService/DeleteNode",
             );
@@ -5746,7 +5746,7 @@ pub mod node_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.NodeService/CordonNode",
             );
@@ -5771,7 +5771,7 @@ pub mod node_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.NodeService/UncordonNode",
             );
@@ -5957,7 +5957,7 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateNodeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6002,7 +6002,7 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetNodeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6047,7 +6047,7 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListNodesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6092,7 +6092,7 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateNodeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6137,7 +6137,7 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteNodeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6182,7 +6182,7 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CordonNodeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6227,7 +6227,7 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UncordonNodeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

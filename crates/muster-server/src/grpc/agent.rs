@@ -26,7 +26,7 @@ pub(super) struct Agents {
 
 #[tonic::async_trait]
 impl AgentService for Agents {
-    type SessionStream = ReceiverStream<Result<ServerFrame, Status>>;
+    type SessionStream = Answers<ServerFrame>;
     type FetchMediaStream = Answers<FetchMediaResponse>;
 
     async fn session(&self, request: Request<Streaming<AgentFrame>>) -> Result<Response<Self::SessionStream>, Status> {
@@ -37,7 +37,7 @@ impl AgentService for Agents {
         });
         let (reader, session) = session::serve(Arc::clone(&self.sessions), tenant, frames);
         self.running.spawn(session);
-        Ok(Response::new(ReceiverStream::new(reader)))
+        Ok(Response::new(ReceiverStream::new(reader).map(|frame| Ok(*frame)).boxed()))
     }
 
     async fn fetch_media(

@@ -21,7 +21,6 @@ use muster_proto::agent_v1::server_frame::Body as ServerBody;
 use muster_store::{Claim, Claimed, DesiredState, ReportBatch, ReportBody, ReportsApplied, Store, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
-use tonic::Status;
 use tracing::Instrument as _;
 
 use super::commands::Commands;
@@ -42,12 +41,13 @@ const CLAIM_ATTEMPTS_MAX: u64 = 2_000;
 /// Bytes of attempts in one claim at the most.
 const CLAIM_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Serves one stream of a tenant's agent from Hello to its end. The returned receiver is what the agent reads.
+/// Serves one stream of a tenant's agent from Hello to its end. The returned receiver is what the agent reads: frames in boxes,
+/// because the channel has places for many of them all the time.
 pub(crate) fn serve<S>(
     context: Arc<Context>,
     tenant: TenantId,
     frames: S,
-) -> (mpsc::Receiver<Result<wire::ServerFrame, Status>>, impl Future<Output = ()> + Send)
+) -> (mpsc::Receiver<Box<wire::ServerFrame>>, impl Future<Output = ()> + Send)
 where
     S: Stream<Item = Result<wire::AgentFrame, Broken>> + Unpin + Send,
 {

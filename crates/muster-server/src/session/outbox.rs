@@ -10,7 +10,6 @@ use muster_proto::agent_v1::ServerFrame;
 use muster_proto::agent_v1::server_frame::Body;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tonic::Status;
 
 /// Frames that are handed to the transport ahead of what the agent reads.
 pub(super) const WIRE_FRAMES: usize = 16;
@@ -23,7 +22,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The frames on their way out.
 pub(super) struct Outbox {
-    wire: mpsc::Sender<Result<ServerFrame, Status>>,
+    wire: mpsc::Sender<Box<ServerFrame>>,
     queue: VecDeque<Body>,
     next_seq: u64,
     received: u64,
@@ -39,7 +38,7 @@ pub(super) struct Gone;
 
 impl Outbox {
     /// An outbox in front of the transport.
-    pub(super) fn new(wire: mpsc::Sender<Result<ServerFrame, Status>>) -> Self {
+    pub(super) fn new(wire: mpsc::Sender<Box<ServerFrame>>) -> Self {
         Outbox {
             wire,
             queue: VecDeque::new(),
@@ -87,7 +86,7 @@ impl Outbox {
                 Body::Command(command) => self.sent_commands.push((seq, command.command_id)),
                 _ => {}
             }
-            permit.send(Ok(ServerFrame { seq, ack: self.received, body: Some(body) }));
+            permit.send(Box::new(ServerFrame { seq, ack: self.received, body: Some(body) }));
         }
     }
 

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::desired::{Desired, DesiredParts, OpenAdapter};
 use crate::error::AgentError;
 use crate::journal::record::Record;
-use crate::journal::state::Held;
+use crate::journal::state::LeftBehind;
 use crate::journal::{Closer, Journal};
 use crate::lane::{Item, Lanes, Phase};
 use crate::machine::Machine;
@@ -192,18 +192,23 @@ fn endpoint(config: &Config) -> Result<Endpoint, AgentError> {
 /// Takes up what the journal holds from before. What was started and has no outcome is uncertain: the gateway may have been
 /// called, and nobody heard its answer. What was not started goes back into its lane.
 async fn recover(journal: &Journal, lanes: &Arc<Lanes>) -> Result<(), AgentError> {
-    let (mut held, broken) = journal.read(|state| {
+    let (left_behind, broken) = journal.read(|state| {
         let broken: HashMap<u64, u64> = state.broken_chains().collect();
-        (state.held().cloned().collect::<Vec<Held>>(), broken)
+        (state.left_behind(), broken)
     });
-    held.sort_unstable_by_key(|held| held.accept.order);
     let now = journal.now();
     let mut reports = Vec::new();
     let mut resumed = 0;
-    for held in held {
-        let accept = held.accept;
-        match read_attempt(&accept.body) {
-            Some(attempt) if !held.started => {
+    for left in left_behind {
+        let (accept, unstarted) = match left {
+            LeftBehind::Unstarted(accept) => {
+                let attempt = read_attempt(&accept.body);
+                (accept, attempt)
+            }
+            LeftBehind::Started(accept) => (accept, None),
+        };
+        match unstarted {
+            Some(attempt) => {
                 if let Some(offset) = broken.get(&accept.chain) {
                     lanes.bots().get_or_insert(&attempt.bot).lane().note_broken(accept.chain, *offset);
                 }
@@ -211,7 +216,7 @@ async fn recover(journal: &Journal, lanes: &Arc<Lanes>) -> Result<(), AgentError
                 let report_committed = accept.report_committed;
                 lanes.push(Item { attempt, arrived: accept.stamp, report_committed, has_intent: false });
             }
-            _ => {
+            None => {
                 let evidence = "the agent stopped while the gateway was being called";
                 let outcome = Outcome::Uncertain(Failure::new(FailureReason::OutcomeUnknown, evidence));
                 let (queued, gateway) = (accept.stamp.age(now), Duration::ZERO);

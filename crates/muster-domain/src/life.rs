@@ -201,22 +201,26 @@ pub fn after_outcome<P: Past>(facts: &Facts, said: Said<'_>, past: &P) -> Result
     })
 }
 
+/// Whether the message is where it is because it was thought that `attempt_no` had not left: it waits, or it ended while it
+/// waited. An attempt behind the latest one is known to everybody but a database that was restored from before it.
+fn is_believed_unsent(facts: &Facts, attempt_no: u32) -> bool {
+    match facts.state {
+        MessageState::Waiting | MessageState::Expired | MessageState::Cancelled => true,
+        MessageState::Dispatched | MessageState::Failed => attempt_no > facts.attempt_no,
+        _ => false,
+    }
+}
+
 /// The truth beats what was believed: a message that was thought not received and waits again was sent after all, and so was
 /// one of which nobody knew, or about which it was decided otherwise, whichever of its attempts says so.
 fn after_sent<P: Past>(facts: &Facts, attempt_no: u32, is_current: bool, past: &P) -> Result<Effect, P::Error> {
-    use MessageState::{Cancelled, Delivered, Dispatched, Expired, Failed, Read, Sent, Uncertain, Waiting};
+    use MessageState::{Delivered, Dispatched, Failed, Read, Sent, Waiting};
     let sent = || Follows::Step(Step::finish(Sent, Some(AttemptEnd::Sent), None));
     if is_current && facts.state == Dispatched {
         return Ok(sent().into());
     }
-    // A message that failed may have been sent before: the network refused it later. An attempt that nobody knows of tells
-    // more: it was made before the database was put back from a backup.
-    let is_unsettled = match facts.state {
-        Waiting | Uncertain | Expired | Cancelled => true,
-        Failed | Dispatched => attempt_no > facts.attempt_no,
-        _ => false,
-    };
-    let believed = if is_unsettled { sent() } else { Follows::Nothing };
+    let is_believed_unsent = facts.state == MessageState::Uncertain || is_believed_unsent(facts, attempt_no);
+    let believed = if is_believed_unsent { sent() } else { Follows::Nothing };
     let Some(decision) = past.decision()? else { return Ok(believed.into()) };
     // The attempts that the decision is about, and whatever came of a message that has not left since.
     let is_concerned = attempt_no <= decision.attempt_no
@@ -226,7 +230,7 @@ fn after_sent<P: Past>(facts: &Facts, attempt_no: u32, is_current: bool, past: &
         return Ok(believed.into());
     }
     if decision.resolution == Resolution::Sent {
-        return Ok(if is_unsettled { sent() } else { Follows::Named }.into());
+        return Ok(if is_believed_unsent { sent() } else { Follows::Named }.into());
     }
     // Where another attempt is under way or was sent too, that one leads the message.
     let leads_another = matches!(facts.state, Dispatched | Sent | Delivered | Read);
@@ -234,8 +238,8 @@ fn after_sent<P: Past>(facts: &Facts, attempt_no: u32, is_current: bool, past: &
     Ok(Effect { follows, conflict: Some(format!("attempt {attempt_no} was sent")) })
 }
 
-/// Whether it waits again or not, nobody may send it again before this is settled: unless somebody knew that already, and
-/// decided. A message that was given up without knowing of the attempt, in a database that was put back, may have been sent.
+/// Whether it waits again or ended meanwhile, nobody may take it for unsent before this is settled: unless somebody knew that
+/// already, and decided.
 fn after_uncertain<P: Past>(
     facts: &Facts,
     attempt_no: u32,
@@ -244,22 +248,14 @@ fn after_uncertain<P: Past>(
     past: &P,
 ) -> Result<Effect, P::Error> {
     let uncertain = || Step::finish(MessageState::Uncertain, Some(AttemptEnd::Uncertain), Some(failure.clone()));
-    Ok(match facts.state {
-        MessageState::Dispatched if is_current => uncertain().into(),
-        MessageState::Waiting
-        | MessageState::Dispatched
-        | MessageState::Expired
-        | MessageState::Cancelled
-        | MessageState::Failed
-            if facts.state == MessageState::Waiting || attempt_no > facts.attempt_no =>
-        {
-            let decision = past.decision()?;
-            let is_known = decision
-                .is_some_and(|decision| decision.resolution == Resolution::Resend && attempt_no <= decision.attempt_no);
-            if is_known { Follows::Nothing.into() } else { uncertain().into() }
-        }
-        _ => Follows::Nothing.into(),
-    })
+    if is_current && facts.state == MessageState::Dispatched {
+        return Ok(uncertain().into());
+    }
+    if !is_believed_unsent(facts, attempt_no) {
+        return Ok(Follows::Nothing.into());
+    }
+    let is_decided = past.decision()?.is_some_and(|decision| attempt_no <= decision.attempt_no);
+    Ok(if is_decided { Follows::Nothing.into() } else { uncertain().into() })
 }
 
 /// What follows from a failed attempt, when `failures` attempts had failed before and its bot or gateway was refused

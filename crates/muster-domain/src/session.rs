@@ -76,8 +76,18 @@ pub fn terms(known: &KnownJournal, said: &SaidJournal) -> Result<Terms, Forked> 
 }
 
 /// Whether an attempt that an agent holds is still the agent's. One that is not has to be forgotten unless it has begun.
-pub fn is_still_held(facts: &Facts, attempt_no: u32, by_its_node: bool) -> bool {
-    by_its_node && facts.state == MessageState::Dispatched && facts.attempt_no == attempt_no
+///
+/// An attempt whose outcome stands at `reported_at` in the journal is held until that report is taken. If it was taken and the
+/// attempt is under way all the same, a restored database gave the number again, and the agent speaks of the first one.
+pub fn is_still_held(
+    facts: &Facts,
+    attempt_no: u32,
+    by_its_node: bool,
+    reported_at: Option<u64>,
+    report_committed: u64,
+) -> bool {
+    let is_latest = by_its_node && facts.state == MessageState::Dispatched && facts.attempt_no == attempt_no;
+    is_latest && reported_at.is_none_or(|offset| offset > report_committed)
 }
 
 #[cfg(test)]
@@ -115,6 +125,16 @@ mod tests {
         assert_eq!(terms(&KNOWN, &SaidJournal { opening: 2, ..SAID }), Err(Forked));
         assert_eq!(terms(&KNOWN, &SaidJournal { process_id: [3; 16], ..SAID }), Err(Forked));
         assert_eq!(terms(&KnownJournal { report_committed: 10, ..KNOWN }, &SAID), Err(Forked));
+    }
+
+    #[test]
+    fn what_was_heard_already_is_not_held() {
+        let facts = Facts { state: MessageState::Dispatched, attempt_no: 1, cancel_requested: false, is_over: false };
+        let held =
+            |attempt_no, by_its_node, reported_at| is_still_held(&facts, attempt_no, by_its_node, reported_at, 7);
+        assert!(held(1, true, None) && held(1, true, Some(8)));
+        assert!(!held(1, true, Some(7)), "the report is of an attempt that had the same number before");
+        assert!(!held(2, true, None) && !held(1, false, None));
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub struct Held {
     pub attempt: AttemptRef,
     /// The gateway may have been called.
     pub started: bool,
+    /// Where its outcome stands in the journal, if it has one.
+    pub reported_at: Option<u64>,
 }
 
 /// A session that was opened.

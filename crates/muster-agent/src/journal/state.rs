@@ -39,6 +39,26 @@ pub(crate) struct Held {
     home: Home,
 }
 
+/// An attempt that the agent answers for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AnsweredFor {
+    /// Which.
+    pub(crate) attempt: AttemptRef,
+    /// The gateway may have been called.
+    pub(crate) started: bool,
+    /// Where its outcome is reported, if it has one.
+    pub(crate) reported_at: Option<u64>,
+}
+
+/// An attempt that an earlier run of the agent left without outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LeftBehind {
+    /// It provably was not started: it goes on.
+    Unstarted(Accept),
+    /// The gateway may have been called: it is never started again.
+    Started(Accept),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stored {
     report: Report,
@@ -314,9 +334,30 @@ impl State {
         self.held.get(&message_id)
     }
 
-    /// Attempts whose outcome the server has not committed yet.
-    pub(crate) fn unacknowledged_attempts(&self) -> impl Iterator<Item = AttemptRef> {
-        self.pending.values().filter_map(|stored| stored.report.settles).map(|settled| settled.attempt)
+    /// Attempts that the agent answers for. To a server that does not have an outcome yet, the attempt is still here.
+    pub(crate) fn answered_for(&self) -> impl Iterator<Item = AnsweredFor> {
+        let held = self.held.values().map(|held| AnsweredFor {
+            attempt: held.accept.attempt,
+            started: held.started,
+            reported_at: None,
+        });
+        let ended = self.pending.values().filter_map(|stored| {
+            let attempt = stored.report.settles?.attempt;
+            Some(AnsweredFor { attempt, started: true, reported_at: Some(stored.report.offset) })
+        });
+        held.chain(ended.filter(|ended| !self.held.contains_key(&ended.attempt.message_id)))
+    }
+
+    /// What becomes of the attempts that an earlier run of the agent left without outcome, in the order in which they were
+    /// accepted. One that was started may have been handed to the gateway, and nobody heard its answer.
+    pub(crate) fn left_behind(&self) -> Vec<LeftBehind> {
+        let mut held: Vec<&Held> = self.held.values().collect();
+        held.sort_unstable_by_key(|held| held.accept.order);
+        let fate = |held: &Held| match held.started {
+            true => LeftBehind::Started(held.accept.clone()),
+            false => LeftBehind::Unstarted(held.accept.clone()),
+        };
+        held.into_iter().map(fate).collect()
     }
 
     /// Reports from `offset` on that the server has not committed.
@@ -464,12 +505,13 @@ mod tests {
         bench.settle(1, 1, 7, Settlement::Sent);
         assert_eq!(bench.state.held().len(), 0);
         assert_eq!(bench.state.known(attempt_ref(7, 1)), Known::Reported);
-        assert_eq!(bench.state.unacknowledged_attempts().collect::<Vec<_>>(), [attempt_ref(7, 1)]);
+        let told = AnsweredFor { attempt: attempt_ref(7, 1), started: true, reported_at: Some(1) };
+        assert_eq!(bench.state.answered_for().collect::<Vec<_>>(), [told]);
         assert_eq!(bench.state.load(), Load { attempts: 1, bytes: 5 }, "until the server knows");
         bench.apply(1, Record::Acknowledged(1));
         assert_eq!(bench.state.load(), Load::default());
         assert!(bench.state.is_complete());
-        assert_eq!(bench.state.unacknowledged_attempts().count(), 0);
+        assert_eq!(bench.state.answered_for().count(), 0);
         assert!(matches!(
             bench.state.known(attempt_ref(7, 1)),
             Known::Settled { attempt_no: 1, how: Settlement::Sent, .. }

@@ -14,6 +14,7 @@ use tonic::{Request, Streaming};
 
 use super::{Credits, End, Sessions};
 use crate::journal::record::Forgotten;
+use crate::journal::state::AnsweredFor;
 
 /// The revision of the protocol that this agent speaks.
 const PROTOCOL: u32 = 1;
@@ -75,14 +76,13 @@ impl Sessions {
         let desired_version = self.applied_version.load(Ordering::Relaxed);
         let identity = self.journal.identity();
         let (held, report_head, report_acknowledged, forgotten) = self.journal.read(|state| {
-            let mut held: Vec<_> = state
-                .held()
-                .map(|held| wire::HeldAttempt { attempt: Some(held.accept.attempt.into()), started: held.started })
-                .collect();
-            // An outcome that the server does not have yet: to it, the attempt is still here.
-            let told = state.unacknowledged_attempts().filter(|attempt| state.held_of(attempt.message_id).is_none());
-            held.extend(told.map(|attempt| wire::HeldAttempt { attempt: Some(attempt.into()), started: true }));
-            (held, state.head(), state.acknowledged(), state.forgotten())
+            let held = state.answered_for();
+            let held = held.map(|AnsweredFor { attempt, started, reported_at }| wire::HeldAttempt {
+                attempt: Some(attempt.into()),
+                started,
+                report_offset: reported_at.unwrap_or(0),
+            });
+            (held.collect(), state.head(), state.acknowledged(), state.forgotten())
         });
         let forgotten = forgotten.map(|Forgotten { through, stamp }| wire::ForgottenOutcomes {
             through,

@@ -10,7 +10,7 @@ mod intake;
 mod outbox;
 mod reader;
 mod sender;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};

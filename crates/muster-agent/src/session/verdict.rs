@@ -9,7 +9,7 @@ use crate::journal::state::Known;
 
 /// What becomes of an attempt that arrived.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// The agent takes it.
     Accept,
     /// The agent has it already, or will report its outcome in any case.
@@ -30,7 +30,7 @@ pub(super) enum Verdict {
 /// A message that was sent, or may have been, is never sent again, whatever the number of the attempt: only a server that
 /// forgot, because it was restored from a backup, dispatches it again. The exception is what an operator wants sent although the
 /// attempts up to `resend_after` may have been; one that is known to be sent stays sent.
-pub(super) fn judge(attempt: AttemptRef, resend_after: u32, known: Known) -> Verdict {
+pub(crate) fn judge(attempt: AttemptRef, resend_after: u32, known: Known) -> Verdict {
     match known {
         Known::New => Verdict::Accept,
         Known::Held { attempt_no } if attempt_no == attempt.attempt_no => Verdict::Ignore,

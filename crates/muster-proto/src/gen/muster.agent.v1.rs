@@ -891,6 +891,10 @@ pub struct HeldAttempt {
     /// Its intent is in the journal: the gateway may have been called.
     #[prost(bool, tag = "2")]
     pub started: bool,
+    /// Where the report of its outcome stands in the journal; zero if it has none yet. A server that has that report already, and
+    /// whose attempt it did not end, dispatched the attempt anew after it was restored from a backup: that one never arrived.
+    #[prost(uint64, tag = "3")]
+    pub report_offset: u64,
 }
 /// The server's answer to Hello.
 #[derive(Clone, PartialEq, ::prost::Message)]

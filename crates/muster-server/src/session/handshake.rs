@@ -154,7 +154,8 @@ fn read(hello: wire::Hello) -> Result<Hello, Violation> {
             let attempt = held.attempt.ok_or_else(|| Violation::new(format!("held[{i}].attempt"), "must be set"))?;
             let attempt =
                 attempt.try_into().map_err(|violation: Violation| violation.below(&format!("held[{i}].attempt")))?;
-            Ok(Held { attempt, started: held.started })
+            let reported_at = Some(held.report_offset).filter(|offset| *offset > 0);
+            Ok(Held { attempt, started: held.started, reported_at })
         })
         .collect::<Result<_, Violation>>()?;
     let receive_bytes_max = match hello.receive_bytes_max as usize {

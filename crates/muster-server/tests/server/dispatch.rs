@@ -103,7 +103,10 @@ async fn what_an_agent_holds_from_before_takes_up_its_window() {
     }
     let first = agent.attempts(2).await;
     agent.gone();
-    let held = first.iter().map(|attempt| wire::HeldAttempt { attempt: attempt.r#ref, started: false }).collect();
+    let held = first
+        .iter()
+        .map(|attempt| wire::HeldAttempt { attempt: attempt.r#ref, started: false, report_offset: 0 })
+        .collect();
     let again = wire::Hello { credit: Some(windowed), report_head: 1, held, ..hello() };
     let mut agent = Agent::open_with(&world, again).await;
     agent.quiet().await;
@@ -218,7 +221,7 @@ async fn what_never_arrived_leaves_again_and_what_is_held_does_not() {
     world.send_text("a", "r1", "lost").await;
     agent.attempts(1).await;
     agent.gone();
-    let held_attempt = wire::HeldAttempt { attempt: held.r#ref, started: true };
+    let held_attempt = wire::HeldAttempt { attempt: held.r#ref, started: true, report_offset: 0 };
     let again = wire::Hello { journal_opening: 2, held: vec![held_attempt], report_head: 1, ..hello() };
     let mut agent = Agent::open_with(&world, again).await;
     assert_eq!(agent.welcome.drop, []);
@@ -238,7 +241,7 @@ async fn what_was_decided_meanwhile_is_dropped() {
     agent.report(vec![outcome(&attempt, wire::Outcome::Expired, "")]).await;
     assert_eq!(world.message(&message.name).await.state(), MessageState::Expired);
     agent.gone();
-    let held = vec![wire::HeldAttempt { attempt: attempt.r#ref, started: false }];
+    let held = vec![wire::HeldAttempt { attempt: attempt.r#ref, started: false, report_offset: 0 }];
     let again = wire::Hello { journal_opening: 2, held, report_head: 2, ..hello() };
     assert_eq!(Agent::open_with(&world, again).await.welcome.drop, [attempt.r#ref.unwrap()]);
 }
@@ -300,7 +303,7 @@ async fn a_cancellation_waits_for_the_agent_to_come_back() {
     agent.gone();
     until(async || (!world.node().await.online).then_some(())).await;
     world.messages().cancel_message(v1::CancelMessageRequest { name: message.name }).await.unwrap();
-    let held = vec![wire::HeldAttempt { attempt: attempt.r#ref, started: false }];
+    let held = vec![wire::HeldAttempt { attempt: attempt.r#ref, started: false, report_offset: 0 }];
     let mut agent = Agent::open_with(&world, wire::Hello { journal_opening: 2, held, report_head: 1, ..hello() }).await;
     let cancel = agent.wait(|body| if let Body::Cancel(cancel) = body { Ok(cancel) } else { Err(body) }).await;
     assert_eq!(cancel.attempts, [attempt.r#ref.unwrap()]);

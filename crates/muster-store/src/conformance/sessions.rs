@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use muster_domain::message::HandbackReason;
 use muster_domain::message::Outcome;
+use muster_domain::resolution::Resolution;
 use muster_domain::{Epoch, NodeId, Timestamp};
 
-use super::fixture::{Fixture, PROCESS, batch, claim_all, connected, node, outcome, sent, text, unknown};
+use super::fixture::{Fixture, PROCESS, batch, claim_all, connected, node, outcome, refused, sent, text, unknown};
 use crate::{
-    AttemptRecord, AttemptRef, CancelResult, Claim, Expect, FleetWrite, Forgotten, Held, ReportBody, SessionOpen,
-    StoreError,
+    AttemptRecord, AttemptRef, CancelResult, Claim, Expect, FleetWrite, Forgotten, Held, ReportBody, ResolveResult,
+    SessionOpen, StoreError,
 };
 
 fn held(attempt: AttemptRef) -> Held {
-    Held { attempt, started: false }
+    Held { attempt, started: false, reported_at: None }
 }
 
 /// Each session has a larger number than the one before it, and the node shows the latest.
@@ -173,12 +174,51 @@ pub async fn what_a_restored_store_gave_up_may_turn_out_sent(fixture: Fixture) {
     assert!(attempts.len() <= 1, "{attempts:?}");
 }
 
+/// A message that a restored store ended before it heard of its attempt is what the attempt came to. Who took it back still wants
+/// that: it is not sent again.
+pub async fn what_a_restored_store_ended_is_what_it_came_to(fixture: Fixture) {
+    fixture.open_connected().await;
+    let ids = fixture.accept((1..=4).map(|i| text("a", &format!("+551190000000{i}"), "waits")).collect()).await;
+    let open = SessionOpen { report_head: 6, report_acknowledged: 6, ..fixture.opening() };
+    let opened = fixture.store.session_open(open).await.unwrap();
+    for id in &ids[..3] {
+        fixture.store.message_cancel(&fixture.tenant, *id).await.unwrap();
+    }
+    let outcomes = [sent("X"), unknown(), refused(Duration::from_secs(60)), sent("Y")];
+    let told = ids.iter().zip(outcomes).map(|(id, came)| outcome(AttemptRef { message_id: *id, attempt_no: 1 }, came));
+    fixture.report(&opened.session, 3, told.collect()).await;
+    let mut states = Vec::new();
+    for id in &ids {
+        states.push(fixture.state(*id).await);
+    }
+    assert_eq!(states, ["SENT", "UNCERTAIN", "CANCELLED", "SENT"]);
+    let again = fixture.store.message_resolve(&fixture.tenant, ids[1], Resolution::Resend, String::new()).await;
+    assert_eq!(again.unwrap(), ResolveResult::CancelRequested);
+    let attempts = fixture.store.message_attempts(&fixture.tenant, ids[0]).await.unwrap();
+    assert!(attempts.len() <= 1, "{attempts:?}");
+}
+
+/// A restored store gives an attempt the number that another one had before. That its agent has told of the first one, and does
+/// not know yet that it was heard, does not make it hold the second one, which never arrived.
+pub async fn a_number_that_is_given_again_is_not_held(fixture: Fixture) {
+    let session = fixture.open_connected().await;
+    let attempt = fixture.dispatched(&session).await;
+    let held = Held { attempt, started: true, reported_at: Some(2) };
+    let open = SessionOpen { report_head: 2, held: vec![held], ..fixture.opening() };
+    let opened = fixture.store.session_open(open).await.unwrap();
+    assert_eq!((opened.held.len(), opened.returned), (0, 1));
+    let again = fixture.claim_attempts(&opened.session).await;
+    let not_yet_told = Held { attempt: again[0], started: true, reported_at: Some(3) };
+    let open = SessionOpen { report_head: 3, held: vec![not_yet_told], ..fixture.opening() };
+    assert_eq!(fixture.store.session_open(open).await.unwrap().held.len(), 1);
+}
+
 /// Where the agent of a restored store has forgotten outcomes, its reports begin behind them, and whatever may have been sent is
 /// uncertain until somebody knows. What waits for a later time cannot have left.
 pub async fn what_an_agent_forgot_leaves_uncertain_messages(fixture: Fixture) {
     let session = fixture.open_connected().await;
     let (under_way, refusal) = (fixture.dispatched(&session).await, fixture.dispatched(&session).await);
-    fixture.tell(&session, vec![outcome(refusal, super::fixture::refused(Duration::from_secs(60)))]).await;
+    fixture.tell(&session, vec![outcome(refusal, refused(Duration::from_secs(60)))]).await;
     let waiting = fixture.accept(vec![text("b", "+5511900000002", "waits")]).await[0];
     let mut later = text("a", "+5511900000003", "later");
     later.not_before = Some(Timestamp::now() + Duration::from_secs(600));
@@ -335,7 +375,7 @@ pub async fn attempts_belong_to_their_node(fixture: Fixture) {
     let open = SessionOpen { node: other, journal_id: [2; 16], held: vec![held(attempt)], ..fixture.opening() };
     let opened = fixture.store.session_open(open).await.unwrap();
     assert_eq!(opened.drop, [attempt]);
-    fixture.report(&opened.session, 1, vec![outcome(attempt, super::fixture::refused(Duration::ZERO))]).await;
+    fixture.report(&opened.session, 1, vec![outcome(attempt, refused(Duration::ZERO))]).await;
     assert_eq!(fixture.state(attempt.message_id).await, "DISPATCHED");
     let theirs = fixture.store.dispatch_claim(&opened.session, claim_all()).await.unwrap();
     assert_eq!(theirs.attempts, []);

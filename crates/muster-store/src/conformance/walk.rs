@@ -226,7 +226,8 @@ impl Walk {
             open.report_head = taken.report_committed;
         }
         open.journal_id = [self.journal; 16];
-        open.held = self.open.iter().map(|attempt| Held { attempt: *attempt, started: true }).collect();
+        open.held =
+            self.open.iter().map(|attempt| Held { attempt: *attempt, started: true, reported_at: None }).collect();
         let old = self.session.clone();
         let opened = self.fixture.store.session_open(SessionOpen { ..open }).await.unwrap();
         self.session = opened.session;

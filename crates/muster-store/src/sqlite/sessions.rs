@@ -63,7 +63,7 @@ pub(super) fn open(txn: &mut Txn, tenant_key: i64, open: SessionOpen) -> Result<
     if terms.is_lost {
         uncertain += settle_lost(txn, fence, "the agent's journal was lost while it held the message")?;
     }
-    let Adopted { drop, cancel, held } = adopt(txn, fence, &open.held)?;
+    let Adopted { drop, cancel, held } = adopt(txn, fence, &open.held, terms.report_committed)?;
     if let Some(forgotten) = open.forgotten.filter(|_| terms.has_forgotten) {
         uncertain += settle_forgotten(txn, fence, MessageId::floor(txn.now - forgotten.age + ID_STEP))?;
     }
@@ -114,8 +114,9 @@ struct Adopted {
     held: Vec<(BotId, u32)>,
 }
 
-/// Takes what the agent holds into the new session, and says what of it is no longer the agent's and what is to be cancelled.
-fn adopt(txn: &Txn, fence: Fence, held: &[Held]) -> Result<Adopted> {
+/// Takes what the agent holds into the new session, whose reports go on behind `report_committed`. Says what of it is no longer
+/// the agent's, and what is to be cancelled.
+fn adopt(txn: &Txn, fence: Fence, held: &[Held], report_committed: u64) -> Result<Adopted> {
     let mut adopt = txn.prepare("UPDATE flight SET holder_epoch = ? WHERE message_id = ?")?;
     let (mut drop, mut cancel) = (Vec::new(), Vec::new());
     let mut of_bots: BTreeMap<i64, u32> = BTreeMap::new();
@@ -123,8 +124,16 @@ fn adopt(txn: &Txn, fence: Fence, held: &[Held]) -> Result<Adopted> {
     let ids = held.iter().map(|held| held.attempt.message_id.raw());
     for (held, facts) in held.iter().zip(facts::of(txn, ids)?) {
         let attempt = held.attempt;
-        let is_ours =
-            |facts: &Facts| session::is_still_held(&facts.life(now), attempt.attempt_no, facts.is_of(fence.node_key));
+        let is_ours = |facts: &Facts| {
+            let by_its_node = facts.is_of(fence.node_key);
+            session::is_still_held(
+                &facts.life(now),
+                attempt.attempt_no,
+                by_its_node,
+                held.reported_at,
+                report_committed,
+            )
+        };
         let ours = facts.filter(is_ours);
         match ours {
             Some(facts) => {

@@ -176,7 +176,8 @@ fn enter(txn: &Txn, steps: &[Step]) -> Result<()> {
     )?;
     let mut resettle = txn.prepare(
         "UPDATE settled SET state = ?2, outcome_time = coalesce(?3, outcome_time), queued_us = coalesce(?4, queued_us), \
-         gateway_us = coalesce(?5, gateway_us), network_id = coalesce(?6, network_id), reason = ?7, detail = ?8 \
+         gateway_us = coalesce(?5, gateway_us), network_id = coalesce(?6, network_id), reason = ?7, detail = ?8, \
+         cancel_requested = cancel_requested OR state = ?9 \
          WHERE message_id = ?1",
     )?;
     let now = micros(txn.now);
@@ -198,6 +199,8 @@ fn enter(txn: &Txn, steps: &[Step]) -> Result<()> {
                 end.network_id,
                 end.reason,
                 end.detail,
+                // Who took it back still wants that, whatever turns out.
+                MessageState::Cancelled.code(),
             ])?;
         } else {
             settle.execute(params![

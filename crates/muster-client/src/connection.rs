@@ -7,6 +7,7 @@ use std::time::Duration;
 use muster_domain::TenantId;
 use muster_proto::TENANT_METADATA;
 use muster_proto::v1::bot_service_client::BotServiceClient;
+use muster_proto::v1::failure_service_client::FailureServiceClient;
 use muster_proto::v1::fleet_service_client::FleetServiceClient;
 use muster_proto::v1::gateway_service_client::GatewayServiceClient;
 use muster_proto::v1::inbound_service_client::InboundServiceClient;
@@ -144,6 +145,11 @@ impl Server {
     /// Calls about messages.
     pub fn messages(&self) -> MessageServiceClient<Line> {
         MessageServiceClient::new(self.line.clone())
+    }
+
+    /// Calls about messages that were not sent.
+    pub fn failures(&self) -> FailureServiceClient<Line> {
+        FailureServiceClient::new(self.line.clone())
     }
 
     /// Calls about inbound messages.

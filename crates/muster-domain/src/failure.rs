@@ -94,7 +94,7 @@ impl FailureReason {
                 "Correct the key of the gateway in the agent's configuration, or its licence."
             }
             FailureReason::NotConnected => {
-                "Look at the bot's login with `muster bot show`; link it again if it is gone."
+                "Look at the bot's login with `muster bot get`; link it again if it is gone."
             }
             FailureReason::GatewayUnavailable => "Start the gateway, or correct its url in the agent's configuration.",
             FailureReason::OutcomeUnknown => "Look at the chat, and decide with `muster uncertain resolve`.",

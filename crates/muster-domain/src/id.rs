@@ -140,6 +140,9 @@ impl MessageId {
     /// Replicas that can issue ids side by side.
     pub const REPLICAS_MAX: u8 = 1 << Self::REPLICA_BITS;
 
+    /// The span of numbers that are issued within a day of UTC: a number divided by it counts the days since 2024-01-01.
+    pub const PER_DAY: i64 = (24 * 3600 * 1000) << (Self::REPLICA_BITS + Self::SEQUENCE_BITS);
+
     /// Takes a number that was issued before.
     pub fn from_raw(raw: i64) -> Option<Self> {
         (raw > 0).then_some(MessageId(raw))

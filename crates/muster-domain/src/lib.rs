@@ -21,6 +21,7 @@ pub mod limits;
 pub mod message;
 pub mod node;
 pub mod reconnect;
+pub mod replay;
 pub mod resolution;
 pub mod retry;
 pub mod session;

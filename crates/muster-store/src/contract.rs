@@ -16,8 +16,8 @@ use muster_domain::tenant::{Tenant, TenantSpec};
 use muster_domain::{Address, BotId, GatewayId, MessageId, Network, NodeId, TenantId, Timestamp};
 
 use crate::{
-    ApplyError, AttemptRef, Claim, Claimed, DesiredState, ReportBatch, ReportsApplied, SessionOpen, SessionOpened,
-    SessionRef,
+    ApplyError, AttemptRef, Claim, Claimed, DesiredState, FailedBy, FailedFilter, FailedGroup, Replay, ReplayPart,
+    ReportBatch, ReportsApplied, SessionOpen, SessionOpened, SessionRef,
 };
 
 /// Result of a call to the store.
@@ -141,6 +141,26 @@ pub trait Store: Send + Sync + 'static {
         before: Option<MessageId>,
         limit: u32,
     ) -> Result<Vec<Message>>;
+
+    /// How many messages were not sent, by what they have in common. The cost follows the failures in the time that is asked
+    /// for, not what was sent.
+    async fn failed_count(&self, tenant: &TenantId, filter: &FailedFilter, by: FailedBy) -> Result<Vec<FailedGroup>>;
+
+    /// Messages that were not sent, the newest first, before `before`.
+    async fn failed_list(
+        &self,
+        tenant: &TenantId,
+        filter: &FailedFilter,
+        before: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<Message>>;
+
+    /// Sends messages once more that were provably not sent, each as a new message, and each once, however often it is asked.
+    async fn failed_replay(&self, tenant: &TenantId, replay: Replay) -> Result<ReplayPart>;
+
+    /// The message that this one repeats, and the one that repeats it.
+    async fn message_replays(&self, tenant: &TenantId, id: MessageId)
+    -> Result<(Option<MessageId>, Option<MessageId>)>;
 
     /// The attempts of a message, in order.
     async fn message_attempts(&self, tenant: &TenantId, id: MessageId) -> Result<Vec<AttemptRecord>>;

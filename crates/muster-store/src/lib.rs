@@ -14,9 +14,11 @@ mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod contract;
+mod failed;
 mod session;
 pub mod sqlite;
 
 pub use clock::Clock;
 pub use contract::*;
+pub use failed::*;
 pub use session::*;

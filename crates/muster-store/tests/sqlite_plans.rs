@@ -13,12 +13,13 @@ use muster_domain::bot::BotSpec;
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::limits::PRIORITY_STEP;
 use muster_domain::message::{Idempotency, MessageState, NewMessage, Outcome, Priority, ReceiptKind};
+use muster_domain::replay::Cause;
 use muster_domain::resolution::Resolution;
 use muster_store::conformance::fixture::{
     Fixture, bot, bot_spec, claim_all, outcome, receipt, refused, sent, text, unknown,
 };
 use muster_store::sqlite::SqliteStore;
-use muster_store::{Claim, Expect, FleetWrite, MessageFilter, SessionOpen, SessionRef};
+use muster_store::{Claim, Expect, FailedBy, FailedFilter, FleetWrite, MessageFilter, Replay, SessionOpen, SessionRef};
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
@@ -133,11 +134,34 @@ async fn exercise(fixture: &Fixture) {
     }
     fixture.trace(waiting).await;
     fixture.message(waiting).await;
+    replay_failures(fixture).await;
     fixture.store.changes_since(&fixture.tenant, 3, None, 9).await.unwrap();
     let open = SessionOpen { report_head: 100, ..fixture.opening() };
     fixture.store.session_open(open).await.unwrap();
     let owner = BotSpec { address: Some(text("a", "+5511900000009", "").recipient), ..bot_spec("a", "g") };
     fixture.write(vec![FleetWrite::PutBot(owner, Expect::Any)]).await.unwrap();
+}
+
+/// The pages about what was not sent, and a replay.
+async fn replay_failures(fixture: &Fixture) {
+    let since = Some(Timestamp::now() - Duration::from_secs(60));
+    let filter = FailedFilter { causes: vec![Cause::Expired], accepted_from: since, ..FailedFilter::default() };
+    for by in [FailedBy::Cause, FailedBy::Bot, FailedBy::Node, FailedBy::Day] {
+        fixture.store.failed_count(&fixture.tenant, &filter, by).await.unwrap();
+    }
+    fixture.store.failed_list(&fixture.tenant, &filter, None, 9).await.unwrap();
+    let replay = Replay {
+        filter,
+        after: None,
+        limit: 9,
+        replays_max: 9,
+        force: false,
+        dry_run: false,
+        validity: Duration::from_secs(60),
+    };
+    let part = fixture.store.failed_replay(&fixture.tenant, replay).await.unwrap();
+    assert!(!part.replayed.is_empty());
+    fixture.store.message_replays(&fixture.tenant, part.replayed[0].0).await.unwrap();
 }
 
 /// A gateway that is refused, and that works again with the next message.

@@ -24,8 +24,9 @@ use muster_domain::{BotId, Epoch, GatewayId, MessageId, NodeId, TenantId, Timest
 use muster_store::sqlite::SqliteStore;
 use muster_store::{
     AcceptResult, ApplyError, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes, Claim, Claimed, Clock,
-    DesiredState, FleetWrite, InboundFilter, MessageFilter, ReportBatch, ReportsApplied, RequestKey, ResolveResult,
-    Result, RetentionPolicy, SessionOpen, SessionOpened, SessionRef, Store, StoreError, WakeResult,
+    DesiredState, FailedBy, FailedFilter, FailedGroup, FleetWrite, InboundFilter, MessageFilter, Replay, ReplayPart,
+    ReportBatch, ReportsApplied, RequestKey, ResolveResult, Result, RetentionPolicy, SessionOpen, SessionOpened,
+    SessionRef, Store, StoreError, WakeResult,
 };
 use tokio::runtime::Handle;
 
@@ -247,6 +248,9 @@ contract! {
         message_repeats(tenant: &TenantId, asked: &[Idempotency]) -> Vec<Option<AcceptResult>>;
         message_get(tenant: &TenantId, id: MessageId) -> Option<Message>;
         message_list(tenant: &TenantId, filter: &MessageFilter, before: Option<MessageId>, limit: u32) -> Vec<Message>;
+        failed_count(tenant: &TenantId, filter: &FailedFilter, by: FailedBy) -> Vec<FailedGroup>;
+        failed_list(tenant: &TenantId, filter: &FailedFilter, before: Option<MessageId>, limit: u32) -> Vec<Message>;
+        message_replays(tenant: &TenantId, id: MessageId) -> (Option<MessageId>, Option<MessageId>);
         message_attempts(tenant: &TenantId, id: MessageId) -> Vec<AttemptRecord>;
         message_queue_ahead(tenant: &TenantId, id: MessageId, priority_step: Duration) -> u64;
         message_resolutions(tenant: &TenantId, id: MessageId) -> Vec<ResolutionRecord>;
@@ -265,6 +269,7 @@ contract! {
         fleet_write(tenant: &TenantId, writes: Vec<FleetWrite>, request: Option<RequestKey>) -> ();
         message_accept(tenant: &TenantId, messages: Vec<NewMessage>) -> Vec<AcceptResult>;
         message_cancel(tenant: &TenantId, id: MessageId) -> CancelResult;
+        failed_replay(tenant: &TenantId, replay: Replay) -> ReplayPart;
         message_resolve(tenant: &TenantId, id: MessageId, resolution: Resolution, reason: String) -> ResolveResult;
         media_put(tenant: &TenantId, digest: MediaDigest, bytes: Bytes) -> ();
         wake_due(limit: u32, silence: Duration) -> WakeResult;

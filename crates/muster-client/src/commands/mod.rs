@@ -2,6 +2,7 @@
 
 mod apply;
 mod bot;
+mod failed;
 mod gateway;
 mod inbound;
 mod link;
@@ -33,6 +34,8 @@ pub enum ClientCommand {
     Message(message::MessageArgs),
     /// Messages that may have been sent: list, show, resolve
     Uncertain(uncertain::UncertainArgs),
+    /// Messages that were not sent: list by cause, replay
+    Failed(failed::FailedArgs),
     /// Bots: list, link, hold, resume, check
     #[command(visible_alias = "bots")]
     Bot(bot::BotArgs),
@@ -94,6 +97,7 @@ pub async fn run(command: ClientCommand) -> Result<Done, Error> {
         ClientCommand::Send(args) => send::run(*args).await,
         ClientCommand::Message(args) => message::run(args).await,
         ClientCommand::Uncertain(args) => uncertain::run(args).await,
+        ClientCommand::Failed(args) => failed::run(args).await,
         ClientCommand::Bot(args) => bot::run(args).await,
         ClientCommand::Node(args) => node::run(args).await,
         ClientCommand::Gateway(args) => gateway::run(args).await,

@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod bot;
 pub mod content;
+pub mod failed;
 pub mod fleet;
 pub mod gateway;
 pub mod inbound;

@@ -18,6 +18,10 @@ pub struct TraceView {
     pub attempts: Vec<AttemptView>,
     /// What operators decided about it, in order.
     pub resolutions: Vec<ResolutionView>,
+    /// The message that it repeats; empty if it is no replay.
+    pub replay_of: String,
+    /// The message that repeats it; empty if it was not replayed.
+    pub replayed_as: String,
 }
 
 /// A decision about an uncertain message as JSON.
@@ -56,6 +60,8 @@ impl From<v1::TraceMessageResponse> for TraceView {
             message: response.message.unwrap_or_default().into(),
             attempts: response.attempts.into_iter().map(AttemptView::from).collect(),
             resolutions: response.resolutions.into_iter().map(ResolutionView::from).collect(),
+            replay_of: response.replay_of,
+            replayed_as: response.replayed_as,
         }
     }
 }
@@ -197,6 +203,12 @@ pub fn timeline(trace: &TraceView, look: &Look) -> String {
             message.priority.to_lowercase()
         ),
     ];
+    if !trace.replay_of.is_empty() {
+        lines.push(format!("replay of {}, which was not sent", trace.replay_of));
+    }
+    if !trace.replayed_as.is_empty() {
+        lines.push(format!("replayed as {}", trace.replayed_as));
+    }
     if let Some(not_before) = message.not_before {
         lines.push(format!("not before {}", when(Some(not_before), look)));
     }

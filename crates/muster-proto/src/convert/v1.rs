@@ -7,6 +7,7 @@
 pub mod bot;
 pub mod content;
 pub mod etag;
+pub mod failures;
 pub mod fingerprint;
 pub mod fleet;
 pub mod gateway;

@@ -2087,6 +2087,642 @@ pub mod bot_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// All set fields must hold.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailureFilter {
+    /// Any of these: EXPIRED, or a reason such as RATE_LIMITED.
+    #[prost(string, repeated, tag = "1")]
+    pub causes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// `bots/{id}`.
+    #[prost(string, tag = "2")]
+    pub bot: ::prost::alloc::string::String,
+    /// `nodes/{id}` of the latest attempt.
+    #[prost(string, tag = "3")]
+    pub node: ::prost::alloc::string::String,
+    /// Accepted at or after this time.
+    #[prost(message, optional, tag = "4")]
+    pub accepted_from: ::core::option::Option<::prost_types::Timestamp>,
+    /// Accepted before this time.
+    #[prost(message, optional, tag = "5")]
+    pub accepted_until: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CountFailuresRequest {
+    #[prost(message, optional, tag = "1")]
+    pub filter: ::core::option::Option<FailureFilter>,
+    #[prost(enumeration = "FailuresBy", tag = "2")]
+    pub by: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CountFailuresResponse {
+    /// The largest first.
+    #[prost(message, repeated, tag = "1")]
+    pub groups: ::prost::alloc::vec::Vec<FailureGroup>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailureGroup {
+    /// A cause, `bots/{id}`, `nodes/{id}` (empty for messages that never left), or a day such as `2026-01-31`.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    /// How many of them were replayed.
+    #[prost(uint64, tag = "3")]
+    pub replayed: u64,
+    /// `messages/{id}` of the newest one.
+    #[prost(string, tag = "4")]
+    pub example: ::prost::alloc::string::String,
+    /// When the oldest one was accepted.
+    #[prost(message, optional, tag = "5")]
+    pub first_accept_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When the newest one was accepted.
+    #[prost(message, optional, tag = "6")]
+    pub last_accept_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// By cause: what an operator can do about it.
+    #[prost(string, tag = "7")]
+    pub advice: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListFailuresRequest {
+    /// Rows at most: 50 if zero, 1,000 at the most.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// From the previous answer; the other fields must not change.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub filter: ::core::option::Option<FailureFilter>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListFailuresResponse {
+    /// Without content: GetMessage tells it.
+    #[prost(message, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<Message>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplayFailuresRequest {
+    /// Messages that are looked at: 50 if zero, 1,000 at the most.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// From the previous answer; the other fields must not change, except `limit`. What is accepted after the first page,
+    /// such as the new messages themselves, does not belong to the replay.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub filter: ::core::option::Option<FailureFilter>,
+    /// Only tell what would be done.
+    #[prost(bool, tag = "4")]
+    pub dry_run: bool,
+    /// Also replay what would be refused again as it is: RECIPIENT_UNREACHABLE, RECIPIENT_WINDOW_CLOSED, CONTENT_REJECTED,
+    /// INVALID_REQUEST.
+    #[prost(bool, tag = "5")]
+    pub force: bool,
+    /// How long the new messages may leave; 24 h if unset.
+    #[prost(message, optional, tag = "6")]
+    pub validity: ::core::option::Option<::prost_types::Duration>,
+    /// Messages that are replayed at the most; no bound if zero.
+    #[prost(uint32, tag = "7")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplayFailuresResponse {
+    /// What became of the messages of this page.
+    #[prost(message, repeated, tag = "1")]
+    pub groups: ::prost::alloc::vec::Vec<ReplayGroup>,
+    /// The new messages, in the order of the old ones. Empty for a dry run.
+    #[prost(message, repeated, tag = "2")]
+    pub replayed: ::prost::alloc::vec::Vec<ReplayedMessage>,
+    /// Empty when nothing is left to look at, or the limit is reached.
+    #[prost(string, tag = "3")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Messages of one bot that were not sent for one cause.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplayGroup {
+    /// `bots/{id}`.
+    #[prost(string, tag = "1")]
+    pub bot: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub cause: ::prost::alloc::string::String,
+    /// Empty if they are replayed; otherwise why not: MAY_HAVE_BEEN_SENT, REPLAYED, OPTED_OUT, BOT_OUT_OF_SERVICE or NEEDS_FORCE.
+    #[prost(string, tag = "3")]
+    pub refusal: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub count: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplayedMessage {
+    /// `messages/{id}` that was not sent.
+    #[prost(string, tag = "1")]
+    pub message: ::prost::alloc::string::String,
+    /// `messages/{id}` that repeats it.
+    #[prost(string, tag = "2")]
+    pub replay: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FailuresBy {
+    /// As CAUSE.
+    Unspecified = 0,
+    Cause = 1,
+    Bot = 2,
+    Node = 3,
+    /// Of acceptance, in UTC.
+    Day = 4,
+}
+impl FailuresBy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FAILURES_BY_UNSPECIFIED",
+            Self::Cause => "FAILURES_BY_CAUSE",
+            Self::Bot => "FAILURES_BY_BOT",
+            Self::Node => "FAILURES_BY_NODE",
+            Self::Day => "FAILURES_BY_DAY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FAILURES_BY_UNSPECIFIED" => Some(Self::Unspecified),
+            "FAILURES_BY_CAUSE" => Some(Self::Cause),
+            "FAILURES_BY_BOT" => Some(Self::Bot),
+            "FAILURES_BY_NODE" => Some(Self::Node),
+            "FAILURES_BY_DAY" => Some(Self::Day),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod failure_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Messages that were not sent: FAILED and EXPIRED ones. Those of which nobody knows are UNCERTAIN, and not here.
+    #[derive(Debug, Clone)]
+    pub struct FailureServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl FailureServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> FailureServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> FailureServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            FailureServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// How many there are by cause, bot, node or day, with an example of each and what to do about it.
+        pub async fn count_failures(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CountFailuresRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CountFailuresResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::FrameCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.v1.FailureService/CountFailures",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muster.v1.FailureService", "CountFailures"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists them, the newest first.
+        pub async fn list_failures(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListFailuresRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListFailuresResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::FrameCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.v1.FailureService/ListFailures",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muster.v1.FailureService", "ListFailures"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sends them once more, a page at a time, the oldest first. Each becomes a new message with a validity of its own; the trace
+        /// of both names the other. A message is replayed once: repeating a call whose answer was lost sends nothing twice. What may
+        /// have been sent is never replayed.
+        pub async fn replay_failures(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReplayFailuresRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReplayFailuresResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::FrameCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.v1.FailureService/ReplayFailures",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muster.v1.FailureService", "ReplayFailures"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod failure_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with FailureServiceServer.
+    #[async_trait]
+    pub trait FailureService: std::marker::Send + std::marker::Sync + 'static {
+        /// How many there are by cause, bot, node or day, with an example of each and what to do about it.
+        async fn count_failures(
+            &self,
+            request: tonic::Request<super::CountFailuresRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CountFailuresResponse>,
+            tonic::Status,
+        >;
+        /// Lists them, the newest first.
+        async fn list_failures(
+            &self,
+            request: tonic::Request<super::ListFailuresRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListFailuresResponse>,
+            tonic::Status,
+        >;
+        /// Sends them once more, a page at a time, the oldest first. Each becomes a new message with a validity of its own; the trace
+        /// of both names the other. A message is replayed once: repeating a call whose answer was lost sends nothing twice. What may
+        /// have been sent is never replayed.
+        async fn replay_failures(
+            &self,
+            request: tonic::Request<super::ReplayFailuresRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReplayFailuresResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Messages that were not sent: FAILED and EXPIRED ones. Those of which nobody knows are UNCERTAIN, and not here.
+    #[derive(Debug)]
+    pub struct FailureServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> FailureServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for FailureServiceServer<T>
+    where
+        T: FailureService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/muster.v1.FailureService/CountFailures" => {
+                    #[allow(non_camel_case_types)]
+                    struct CountFailuresSvc<T: FailureService>(pub Arc<T>);
+                    impl<
+                        T: FailureService,
+                    > tonic::server::UnaryService<super::CountFailuresRequest>
+                    for CountFailuresSvc<T> {
+                        type Response = super::CountFailuresResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CountFailuresRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FailureService>::count_failures(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CountFailuresSvc(inner);
+                        let codec = crate::codec::FrameCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muster.v1.FailureService/ListFailures" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListFailuresSvc<T: FailureService>(pub Arc<T>);
+                    impl<
+                        T: FailureService,
+                    > tonic::server::UnaryService<super::ListFailuresRequest>
+                    for ListFailuresSvc<T> {
+                        type Response = super::ListFailuresResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListFailuresRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FailureService>::list_failures(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListFailuresSvc(inner);
+                        let codec = crate::codec::FrameCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muster.v1.FailureService/ReplayFailures" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReplayFailuresSvc<T: FailureService>(pub Arc<T>);
+                    impl<
+                        T: FailureService,
+                    > tonic::server::UnaryService<super::ReplayFailuresRequest>
+                    for ReplayFailuresSvc<T> {
+                        type Response = super::ReplayFailuresResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReplayFailuresRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FailureService>::replay_failures(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReplayFailuresSvc(inner);
+                        let codec = crate::codec::FrameCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for FailureServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "muster.v1.FailureService";
+    impl<T> tonic::server::NamedService for FailureServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ApplyFleetRequest {
     /// Only the declared fields count; output-only ones are ignored.
@@ -4309,6 +4945,12 @@ pub struct TraceMessageResponse {
     /// What operators decided about it, in order.
     #[prost(message, repeated, tag = "3")]
     pub resolutions: ::prost::alloc::vec::Vec<ResolutionRecord>,
+    /// `messages/{id}` that it repeats; empty if it is no replay.
+    #[prost(string, tag = "4")]
+    pub replay_of: ::prost::alloc::string::String,
+    /// `messages/{id}` that repeats it; empty if it was not replayed.
+    #[prost(string, tag = "5")]
+    pub replayed_as: ::prost::alloc::string::String,
 }
 /// A decision about an UNCERTAIN message.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -6437,7 +7079,7 @@ pub mod tenant_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.TenantService/PutTenant",
             );
@@ -6462,7 +7104,7 @@ pub mod tenant_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.TenantService/GetTenant",
             );
@@ -6487,7 +7129,7 @@ pub mod tenant_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.TenantService/ListTenants",
             );
@@ -6513,7 +7155,7 @@ pub mod tenant_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/muster.v1.TenantService/DeleteTenant",
             );
@@ -6681,7 +7323,7 @@ pub mod tenant_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PutTenantSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6726,7 +7368,7 @@ pub mod tenant_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetTenantSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6771,7 +7413,7 @@ pub mod tenant_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListTenantsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6816,7 +7458,7 @@ pub mod tenant_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteTenantSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -313,6 +313,10 @@ pub(crate) struct Trace {
     pub(crate) waiting: Option<Waiting>,
     pub(crate) attempts: Vec<AttemptRecord>,
     pub(crate) resolutions: Vec<ResolutionRecord>,
+    /// The message that it repeats.
+    pub(crate) replay_of: Option<MessageId>,
+    /// The message that repeats it.
+    pub(crate) replayed_as: Option<MessageId>,
 }
 
 /// Everything about one message.
@@ -320,7 +324,8 @@ pub(crate) async fn trace(app: &App, tenant: &TenantId, id: MessageId) -> Result
     let (message, waiting) = get_explained(app, tenant, id).await?;
     let attempts = app.store.message_attempts(tenant, id).await?;
     let resolutions = app.store.message_resolutions(tenant, id).await?;
-    Ok(Trace { message, waiting, attempts, resolutions })
+    let (replay_of, replayed_as) = app.store.message_replays(tenant, id).await?;
+    Ok(Trace { message, waiting, attempts, resolutions, replay_of, replayed_as })
 }
 
 /// Messages, the newest first, before `before`.

@@ -5,6 +5,7 @@
 
 pub(crate) mod bots;
 pub(crate) mod error;
+pub(crate) mod failures;
 pub(crate) mod fleet;
 pub(crate) mod gateways;
 pub(crate) mod inbound;

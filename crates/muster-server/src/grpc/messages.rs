@@ -142,7 +142,8 @@ impl MessageService for Messages {
     ) -> Result<Response<TraceMessageResponse>, Status> {
         let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let id = name(&request.get_ref().name)?;
-        let Trace { message, waiting, attempts, resolutions } = messages::trace(&self.0, &tenant, id).await?;
+        let Trace { message, waiting, attempts, resolutions, replay_of, replayed_as } =
+            messages::trace(&self.0, &tenant, id).await?;
         let attempts = attempts
             .into_iter()
             .map(|record| match record {
@@ -151,7 +152,14 @@ impl MessageService for Messages {
             })
             .collect();
         let resolutions = resolutions.into_iter().map(convert::write_resolution).collect();
-        Ok(Response::new(TraceMessageResponse { message: Some(explained(message, waiting)), attempts, resolutions }))
+        let name = |id: Option<MessageId>| id.map(MessageId::resource_name).unwrap_or_default();
+        Ok(Response::new(TraceMessageResponse {
+            message: Some(explained(message, waiting)),
+            attempts,
+            resolutions,
+            replay_of: name(replay_of),
+            replayed_as: name(replayed_as),
+        }))
     }
 
     async fn count_messages(

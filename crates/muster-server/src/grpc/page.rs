@@ -54,9 +54,18 @@ impl<K> Page<K> {
             return String::new();
         }
         rows.truncate(self.size as usize);
-        let Some(last) = rows.last() else { return String::new() };
+        rows.last().map(|last| self.token(&key(last))).unwrap_or_default()
+    }
+
+    /// Rows of the page.
+    pub(crate) fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// The token of a page that begins behind `key`.
+    pub(crate) fn token(&self, key: &str) -> String {
         let mut bytes = self.check.to_vec();
-        bytes.extend_from_slice(key(last).as_bytes());
+        bytes.extend_from_slice(key.as_bytes());
         BASE64URL_NOPAD.encode(&bytes)
     }
 }

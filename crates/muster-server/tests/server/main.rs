@@ -6,6 +6,7 @@ mod agent;
 mod commands;
 mod desired;
 mod dispatch;
+mod failures;
 mod fleet;
 mod handshake;
 mod messages;

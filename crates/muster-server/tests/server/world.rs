@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_proto::v1::bot_service_client::BotServiceClient;
+use muster_proto::v1::failure_service_client::FailureServiceClient;
 use muster_proto::v1::fleet_service_client::FleetServiceClient;
 use muster_proto::v1::gateway_service_client::GatewayServiceClient;
 use muster_proto::v1::inbound_service_client::InboundServiceClient;
@@ -78,6 +79,10 @@ impl World {
 
     pub(crate) fn bots(&self) -> BotServiceClient<Channel> {
         BotServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn failures(&self) -> FailureServiceClient<Channel> {
+        FailureServiceClient::new(self.channel.clone())
     }
 
     pub(crate) fn fleet(&self) -> FleetServiceClient<Channel> {

@@ -222,6 +222,16 @@ CREATE INDEX settled_by_network ON settled (bot_key, network_id) WHERE network_i
 -- States 5 and above are failed, expired, cancelled, uncertain: the few that people look for.
 CREATE INDEX settled_troubled ON settled (tenant_key, state, message_id) WHERE state >= 5;
 
+-- What was not sent (5 failed, 6 expired), in the order of acceptance, with all that it is counted by.
+CREATE INDEX settled_failed ON settled (tenant_key, message_id, state, reason, bot_key, node_key) WHERE state >= 5 AND state <= 6;
+
+-- Messages that were not sent and are sent once more, as new ones.
+CREATE TABLE replay (
+    message_id INTEGER PRIMARY KEY,
+    replay_id  INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX replay_by_replay ON replay (replay_id);
+
 -- When the validity of messages ends: a row for each run of messages that were accepted one after the other and end together.
 -- It stays when they leave earlier: it says where to look, not what is there.
 CREATE TABLE expiry (

@@ -145,6 +145,11 @@ impl Directory {
         self.read().ids.get(&key).map(|(_, node_key)| *node_key)
     }
 
+    /// The keys that stand for a node's id, over all tenants.
+    pub(super) fn node_keys(&self, id: &NodeId) -> Vec<i64> {
+        self.read().nodes.iter().filter(|(_, known)| *known == id).map(|(key, _)| *key).collect()
+    }
+
     /// The id of a node's key.
     pub(super) fn node_id(&self, key: i64) -> Result<NodeId> {
         self.read()

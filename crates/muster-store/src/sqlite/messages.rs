@@ -115,6 +115,19 @@ pub(super) async fn get(readers: &SqlitePool, tenant_key: i64, id: MessageId) ->
     row.as_ref().map(message).transpose()
 }
 
+/// The messages with these ids, the newest first.
+pub(super) async fn these(readers: &SqlitePool, tenant_key: i64, ids: &[i64]) -> Result<Vec<Message>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+    query.push(SETTLED_OR_NOT).push(IN_FLIGHT_OR_NOT).push(PLACES).push_bind(tenant_key);
+    push_any(&mut query, "m.message_id", ids.iter().copied());
+    query.push(" ORDER BY m.message_id DESC");
+    let rows = query.build().fetch_all(readers).await.map_err(failed)?;
+    rows.iter().map(message).collect()
+}
+
 pub(super) async fn list(
     readers: &SqlitePool,
     directory: &Directory,

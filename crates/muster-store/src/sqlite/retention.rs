@@ -69,6 +69,7 @@ fn messages(txn: &mut Txn, age: Duration, limit: u32) -> Result<u64> {
         for sql in [
             "DELETE FROM attempt WHERE message_id = ?",
             "DELETE FROM resolution WHERE message_id = ?",
+            "DELETE FROM replay WHERE message_id = ?",
             "DELETE FROM settled WHERE message_id = ?",
             "DELETE FROM message WHERE message_id = ?",
         ] {

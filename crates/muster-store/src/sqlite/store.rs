@@ -19,13 +19,14 @@ use tokio::sync::watch;
 use super::fence::{self, Fence};
 use super::txn::Txn;
 use super::{
-    SqliteStore, attempts, bots, change_log, claim, desired, fleet, inbound, media, messages, nodes, reports, resolve,
-    retention, sessions, tenants, turns, wake,
+    SqliteStore, attempts, bots, change_log, claim, desired, failed, fleet, inbound, media, messages, nodes, replay,
+    reports, resolve, retention, sessions, tenants, turns, wake,
 };
 use crate::{
     AcceptResult, ApplyError, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes, Claim, Claimed, DesiredState,
-    FleetWrite, InboundFilter, MessageFilter, ReportBatch, ReportsApplied, RequestKey, ResolveResult, Result,
-    RetentionPolicy, SessionOpen, SessionOpened, SessionRef, Store, WakeResult,
+    FailedBy, FailedFilter, FailedGroup, FleetWrite, InboundFilter, MessageFilter, Replay, ReplayPart, ReportBatch,
+    ReportsApplied, RequestKey, ResolveResult, Result, RetentionPolicy, SessionOpen, SessionOpened, SessionRef, Store,
+    WakeResult,
 };
 
 impl SqliteStore {
@@ -184,6 +185,33 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> Result<Vec<Message>> {
         messages::list(&self.readers, &self.directory, self.tenant(tenant)?, filter, before, limit).await
+    }
+
+    async fn failed_count(&self, tenant: &TenantId, filter: &FailedFilter, by: FailedBy) -> Result<Vec<FailedGroup>> {
+        failed::count(&self.readers, &self.directory, self.tenant(tenant)?, filter, by).await
+    }
+
+    async fn failed_list(
+        &self,
+        tenant: &TenantId,
+        filter: &FailedFilter,
+        before: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<Message>> {
+        failed::list(&self.readers, &self.directory, self.tenant(tenant)?, filter, before, limit).await
+    }
+
+    async fn failed_replay(&self, tenant: &TenantId, asked: Replay) -> Result<ReplayPart> {
+        let tenant_key = self.tenant(tenant)?;
+        self.writer.call(move |txn| replay::replay(txn, tenant_key, asked)).await
+    }
+
+    async fn message_replays(
+        &self,
+        tenant: &TenantId,
+        id: MessageId,
+    ) -> Result<(Option<MessageId>, Option<MessageId>)> {
+        replay::of(&self.readers, self.tenant(tenant)?, id).await
     }
 
     async fn message_attempts(&self, tenant: &TenantId, id: MessageId) -> Result<Vec<AttemptRecord>> {

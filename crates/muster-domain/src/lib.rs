@@ -9,6 +9,7 @@ pub mod aging;
 pub mod backoff;
 pub mod bot;
 pub mod content;
+pub mod drain;
 pub mod failure;
 pub mod fair;
 pub mod fleet;

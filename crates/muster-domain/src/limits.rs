@@ -50,6 +50,12 @@ pub const VALIDITY_MIN: Duration = Duration::from_secs(1);
 /// and a report that comes later still settles it.
 pub const SILENCE_MAX: Duration = Duration::from_secs(3600);
 
+/// How long a drain of a node may be waited for. A day: longer is a cordon.
+pub const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a drain is waited for that names no deadline. Calls to gateways end within a minute or two.
+pub const DRAIN_DEADLINE_DEFAULT: Duration = Duration::from_secs(5 * 60);
+
 /// Furthest point in time that `not_before` or the end of the validity may name. 90 days, a quarter.
 pub const HORIZON: Duration = Duration::from_secs(90 * 24 * 3600);
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::drain::Drain;
 use crate::limits::NOTE_CHARS_MAX;
 use crate::{Epoch, NodeId, Violation};
 
@@ -40,6 +41,8 @@ pub struct Node {
     pub applied_version: u64,
     /// Set while it takes no new work.
     pub cordon: Option<Cordon>,
+    /// Set while it is being emptied, and until its cordon ends.
+    pub drain: Option<Drain>,
     /// Attempts under way there: committed to it, and not heard of since.
     pub under_way: u64,
     /// When it was declared.
@@ -158,6 +161,7 @@ mod tests {
             desired_version: 1,
             applied_version: 1,
             cordon: None,
+            drain: None,
             under_way: 0,
             create_time: at(0),
             update_time: at(0),

@@ -6,9 +6,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use muster_domain::bot::{Bot, BotSpec, Connection, Hold, Stage, StateCounts};
 use muster_domain::content::MediaDigest;
+use muster_domain::drain::Drain;
 use muster_domain::fleet::Fleet;
 use muster_domain::gateway::{Gateway, GatewaySpec};
 use muster_domain::inbound::{Inbound, InboundId};
+use muster_domain::life::AttemptEnd;
 use muster_domain::message::{Attempt, Idempotency, Message, MessageState, NewMessage};
 use muster_domain::node::{Cordon, Node, NodeSpec};
 use muster_domain::resolution::{Resolution, ResolutionRecord};
@@ -63,6 +65,25 @@ pub trait Store: Send + Sync + 'static {
 
     /// Bots of a node that have messages in their queues.
     async fn bots_waiting(&self, tenant: &TenantId, node: &NodeId) -> Result<Vec<BotId>>;
+
+    /// Attempts that were under way at a node when its drain began, and what they came to since; by message, after `after`.
+    /// None for a node that is not drained.
+    async fn drain_list(
+        &self,
+        tenant: &TenantId,
+        node: &NodeId,
+        after: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<AttemptAtNode>>;
+
+    /// Attempts under way; by message, after `after`.
+    async fn under_way(
+        &self,
+        tenant: &TenantId,
+        filter: &UnderWayFilter,
+        after: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<AttemptAtNode>>;
 
     /// One gateway.
     async fn gateway_get(&self, tenant: &TenantId, id: &GatewayId) -> Result<Option<Gateway>>;
@@ -339,7 +360,11 @@ pub enum FleetWrite {
     /// Declares or changes a bot. A retired bot's id is not used again.
     PutBot(BotSpec, Expect),
     /// Cordons a node, or ends that: while it is, nothing new goes there. A cordon that is set again keeps its `since`.
+    /// Its end ends the node's drain too.
     SetCordon(NodeId, Option<Cordon>),
+    /// Cordons a node and has it give back what it has not started. A drain that stands keeps its `since` and gets the new
+    /// `until`.
+    BeginDrain(NodeId, Cordon, Drain),
     /// Sets or ends a bot's hold. The hold itself says why, and who asked for it.
     SetHold(BotId, Option<Hold>),
     /// Moves a bot to another stage. Into RETIRED fails what waits for it.
@@ -382,6 +407,30 @@ pub struct RequestKey {
     /// Hash of method and body. The same id with another hash is [`StoreError::RequestIdReused`]; with the same one the
     /// writes are skipped.
     pub fingerprint: [u8; 16],
+}
+
+/// Which attempts under way a list shows. All set fields must hold.
+#[derive(Debug, Clone, Default)]
+pub struct UnderWayFilter {
+    /// At this node.
+    pub node: Option<NodeId>,
+    /// Of this bot.
+    pub bot: Option<BotId>,
+}
+
+/// An attempt that was given to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptAtNode {
+    /// Which.
+    pub attempt: AttemptRef,
+    /// The bot that sends it.
+    pub bot: BotId,
+    /// The node that it was given to. The bot may be at another one by now.
+    pub node: NodeId,
+    /// When.
+    pub dispatch_time: Timestamp,
+    /// What it came to; `None` while it is under way.
+    pub end: Option<AttemptEnd>,
 }
 
 /// Which bots a list shows. All set fields must hold.

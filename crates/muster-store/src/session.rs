@@ -90,6 +90,8 @@ pub struct SessionOpened {
     pub restored: bool,
     /// Bots of the node that have waiting messages.
     pub bots_waiting: Vec<BotId>,
+    /// Bots that have left the node and have work where they are now: a message of theirs never arrived here.
+    pub elsewhere: Vec<(NodeId, BotId)>,
     /// Version of the desired state.
     pub desired_version: u64,
 }
@@ -109,6 +111,8 @@ pub struct DesiredState {
     pub removed_gateways: Vec<GatewayId>,
     /// Bots that left the node.
     pub removed_bots: Vec<BotId>,
+    /// The node is drained: it gives back what it has not started.
+    pub draining: bool,
 }
 
 /// What an agent needs to know of a bot.
@@ -259,8 +263,10 @@ pub struct ReportsApplied {
     pub committed: u64,
     /// Attempts that ended, per bot: their places in the lanes are free.
     pub finished: Vec<(BotId, u32)>,
-    /// Bots that have work now: their connection came up, or a message waits again.
+    /// Bots of the node that have work now: their connection came up, or a message waits again.
     pub wake: Vec<BotId>,
+    /// Bots that have left the node and have work where they are now: the node gave a message of theirs back.
+    pub elsewhere: Vec<(NodeId, BotId)>,
     /// Something that is parked has become due: see [`crate::Store::wake_due`].
     pub something_due: bool,
 }

@@ -23,10 +23,10 @@ use muster_domain::tenant::{Tenant, TenantSpec};
 use muster_domain::{BotId, Epoch, GatewayId, MessageId, NodeId, TenantId, Timestamp};
 use muster_store::sqlite::SqliteStore;
 use muster_store::{
-    AcceptResult, ApplyError, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes, Claim, Claimed, Clock,
-    DesiredState, FailedBy, FailedFilter, FailedGroup, FleetWrite, InboundFilter, MessageFilter, Replay, ReplayPart,
-    ReportBatch, ReportsApplied, RequestKey, ResolveResult, Result, RetentionPolicy, SessionOpen, SessionOpened,
-    SessionRef, Store, StoreError, WakeResult,
+    AcceptResult, ApplyError, AttemptAtNode, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes, Claim, Claimed,
+    Clock, DesiredState, FailedBy, FailedFilter, FailedGroup, FleetWrite, InboundFilter, MessageFilter, Replay,
+    ReplayPart, ReportBatch, ReportsApplied, RequestKey, ResolveResult, Result, RetentionPolicy, SessionOpen,
+    SessionOpened, SessionRef, Store, StoreError, UnderWayFilter, WakeResult,
 };
 use tokio::runtime::Handle;
 
@@ -260,6 +260,8 @@ contract! {
         inbound_list(tenant: &TenantId, filter: &InboundFilter, before: Option<InboundId>, limit: u32) -> Vec<Inbound>;
         inbound_since(tenant: &TenantId, after: Option<InboundId>, bot: Option<&BotId>, limit: u32) -> Vec<Inbound>;
         bots_waiting(tenant: &TenantId, node: &NodeId) -> Vec<BotId>;
+        drain_list(tenant: &TenantId, node: &NodeId, after: Option<MessageId>, limit: u32) -> Vec<AttemptAtNode>;
+        under_way(tenant: &TenantId, filter: &UnderWayFilter, after: Option<MessageId>, limit: u32) -> Vec<AttemptAtNode>;
         media_get(digest: &MediaDigest) -> Option<Bytes>;
         media_exists(tenant: &TenantId, digest: &MediaDigest) -> bool;
     }

@@ -21,6 +21,8 @@ pub(super) struct DeclaredBot {
 pub(super) struct Declared {
     pub(super) gateways: BTreeMap<GatewayId, GatewayKind>,
     pub(super) bots: BTreeMap<BotId, DeclaredBot>,
+    /// What is not started is handed back.
+    pub(super) draining: bool,
 }
 
 /// What is different after a state was taken.
@@ -38,6 +40,7 @@ pub(super) fn joined(mut begun: wire::DesiredState, next: wire::DesiredState) ->
     begun.bots.extend(next.bots);
     begun.removed_gateways.extend(next.removed_gateways);
     begun.removed_bots.extend(next.removed_bots);
+    begun.draining = next.draining;
     begun
 }
 
@@ -62,6 +65,7 @@ impl Declared {
     }
 
     fn read(&mut self, state: wire::DesiredState) -> Vec<wire::ResourceError> {
+        self.draining = state.draining;
         let mut errors = Vec::new();
         let mut unreadable = |collection: &str, id: &str, message: String| {
             errors.push(wire::ResourceError { name: format!("{collection}/{id}"), message });
@@ -140,6 +144,7 @@ impl Declared {
                     address: bot.address.as_ref().map(|address| address.as_str().to_owned()).unwrap_or_default(),
                 })
                 .collect(),
+            draining: self.draining,
             ..wire::DesiredState::default()
         }
     }
@@ -186,8 +191,10 @@ mod tests {
         let (change, _) = declared.amend(wire::DesiredState {
             bots: vec![bot("a", "g", false)],
             removed_bots: vec!["b".into()],
+            draining: true,
             ..wire::DesiredState::default()
         });
+        assert!(declared.draining);
         assert_eq!(names(&change.bots), ["a", "b"]);
         assert_eq!(declared.bots.len(), 1);
         let (change, _) = declared

@@ -170,7 +170,7 @@ impl Desired {
         for id in &change.bots {
             self.apply_bot(id);
         }
-        self.lanes.note_declared();
+        self.lanes.note_declared(self.declared.draining);
         self.bots.tidy();
     }
 

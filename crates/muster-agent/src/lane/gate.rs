@@ -33,6 +33,8 @@ pub(crate) enum Standing {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Facts {
     pub(crate) phase: Phase,
+    /// The server drains the node.
+    pub(crate) is_drained: bool,
     pub(crate) standing: Standing,
     /// How long ago the attempt arrived.
     pub(crate) age: Duration,
@@ -64,6 +66,7 @@ pub(crate) fn decide(facts: &Facts) -> Verdict {
         Phase::Stopping => return Verdict::Leave,
         Phase::Draining => return Verdict::End(Outcome::HandedBack(HandbackReason::Draining)),
         Phase::Resuming => return Verdict::Wait,
+        Phase::Working if facts.is_drained => return Verdict::End(Outcome::HandedBack(HandbackReason::Draining)),
         Phase::Working => {}
     }
     if let Some(reason) = facts.held_back {
@@ -82,6 +85,7 @@ mod tests {
 
     const READY: Facts = Facts {
         phase: Phase::Working,
+        is_drained: false,
         standing: Standing::Ready,
         age: Duration::from_secs(1),
         start_within: Duration::from_secs(1),
@@ -97,6 +101,8 @@ mod tests {
         }
         assert_eq!(decide(&Facts { phase: Phase::Resuming, ..READY }), Verdict::Wait);
         assert_eq!(decide(&Facts { phase: Phase::Stopping, ..READY }), Verdict::Leave);
+        let unconfirmed = Facts { phase: Phase::Resuming, is_drained: true, ..READY };
+        assert_eq!(decide(&unconfirmed), Verdict::Wait, "a copied journal hands nothing back");
         assert_eq!(decide(&Facts { standing: Standing::Unknown, ..READY }), Verdict::Wait);
     }
 
@@ -111,6 +117,10 @@ mod tests {
             HandbackReason::Draining
         );
         assert_eq!(back(Facts { held_back: Some(HandbackReason::ChainBroken), ..READY }), HandbackReason::ChainBroken);
+        assert_eq!(
+            back(Facts { is_drained: true, standing: Standing::Unavailable, ..READY }),
+            HandbackReason::Draining
+        );
         assert_eq!(back(Facts { standing: Standing::Unavailable, ..READY }), HandbackReason::BotUnavailable);
     }
 }

@@ -56,6 +56,8 @@ pub(crate) struct Conditions {
     pub(crate) phase: Phase,
     /// A desired state is there: a bot that is not in it is not this node's.
     pub(crate) is_declared: bool,
+    /// The node is drained: what is not started is handed back.
+    pub(crate) is_drained: bool,
 }
 
 /// What lanes work with.
@@ -128,8 +130,11 @@ impl Lanes {
     }
 
     /// What is declared has changed: lanes that wait look again.
-    pub(crate) fn note_declared(&self) {
-        self.conditions.send_modify(|conditions| conditions.is_declared = true);
+    pub(crate) fn note_declared(&self, is_drained: bool) {
+        self.conditions.send_modify(|conditions| {
+            conditions.is_declared = true;
+            conditions.is_drained = is_drained;
+        });
     }
 
     /// Waits until nobody works in any lane. New work may come afterwards, unless the phase is [`Phase::Stopping`].
@@ -155,6 +160,7 @@ impl Lanes {
         };
         let facts = Facts {
             phase: conditions.phase,
+            is_drained: conditions.is_drained,
             standing,
             age: item.arrived.age(self.journal.now()),
             start_within: item.attempt.start_within,

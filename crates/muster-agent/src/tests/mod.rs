@@ -1,5 +1,6 @@
 //! The whole agent against a server that the test drives by hand, and a gateway that does what the message says.
 
+mod drain;
 mod gateway;
 mod model;
 mod order;

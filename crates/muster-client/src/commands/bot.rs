@@ -11,6 +11,7 @@ use muster_proto::v1;
 use serde::Serialize;
 
 use super::link::LinkArgs;
+use super::moving::{self, MoveArgs};
 use super::pages::{LimitArgs, Page};
 use super::{AuthorArgs, CommonArgs, label, link, word};
 use crate::error::{Done, Error};
@@ -24,6 +25,7 @@ Examples:
   muster bot link sales-1                         show a QR code, and wait until it is scanned
   muster bot hold sales-1 --reason \"new SIM\"      nothing leaves until it is resumed
   muster bot hold sales-1 --reason lunch --until 1h
+  muster bot move sales-1 --gateway evolution-b   what waits follows, nothing is sent twice
   muster bot check sales-1 +5511900000001         does the network know this address?";
 
 /// Sender identities.
@@ -66,6 +68,7 @@ enum BotCommand {
         #[command(flatten)]
         author: AuthorArgs,
     },
+    Move(MoveArgs),
     /// Take a bot out of service for good: what waits for it fails, and its id is not used again
     Retire {
         /// Its id
@@ -141,6 +144,7 @@ pub(super) async fn run(args: BotArgs) -> Result<Done, Error> {
     let request_id = String::new();
     let bot = match args.command {
         BotCommand::Ls(args) => return list(&screen, &server, args).await,
+        BotCommand::Move(args) => return moving::run(&screen, &server, args).await,
         BotCommand::Link(args) => return link::run(&screen, &server, args).await,
         BotCommand::Check { bot, recipients } => return check(&screen, &server, &bot, recipients).await,
         BotCommand::Get { bot } => {

@@ -2,11 +2,13 @@
 
 mod apply;
 mod bot;
+mod drain;
 mod failed;
 mod gateway;
 mod inbound;
 mod link;
 mod message;
+mod moving;
 mod node;
 mod pages;
 mod send;
@@ -36,10 +38,10 @@ pub enum ClientCommand {
     Uncertain(uncertain::UncertainArgs),
     /// Messages that were not sent: list by cause, replay
     Failed(failed::FailedArgs),
-    /// Bots: list, link, hold, resume, check
+    /// Bots: list, link, hold, move, check
     #[command(visible_alias = "bots")]
     Bot(bot::BotArgs),
-    /// Nodes: list, cordon, uncordon
+    /// Nodes: list, cordon, drain
     #[command(visible_alias = "nodes")]
     Node(node::NodeArgs),
     /// Gateways: list

@@ -4,15 +4,19 @@ use clap::{Args, Subcommand};
 use muster_domain::NodeId;
 use muster_proto::v1;
 
+use super::drain::{self, DrainArgs};
 use super::pages::{LimitArgs, Page};
 use super::{AuthorArgs, CommonArgs};
 use crate::error::{Done, Error};
+use crate::views::attempt::{self, AttemptAtNodeView};
 use crate::views::node::{NodeView, page, table};
 
 const EXAMPLES: &str = "\
 Examples:
   muster node ls                                       which agents are there, and what is under way
   muster node cordon node-a --reason \"disk is failing\" nothing new goes to node-a; what it has goes on
+  muster node drain node-a --deadline 2m               empty it before an upgrade; tells what came back
+  muster node attempts node-a                          what is under way there
   muster node uncordon node-a                          work goes there again
 
 States: ONLINE, SUSPECT (missed a heartbeat), OFFLINE (no session), LOST (no session for longer than `lost_after` of the
@@ -49,7 +53,15 @@ enum NodeCommand {
         #[command(flatten)]
         author: AuthorArgs,
     },
-    /// Let a node take work again
+    Drain(DrainArgs),
+    /// List what was given to a node and is still under way
+    Attempts {
+        /// The node's id
+        node: NodeId,
+        #[command(flatten)]
+        limit: LimitArgs,
+    },
+    /// Let a node take work again, and end its drain
     Uncordon {
         /// Its id
         node: NodeId,
@@ -80,6 +92,17 @@ pub(super) async fn run(args: NodeArgs) -> Result<Done, Error> {
             let request = v1::CordonNodeRequest { name, reason, author, request_id };
             let node = server.nodes().cordon_node(request).await?.into_inner().node.unwrap_or_default();
             screen.one(&NodeView::from(node), page)?;
+        }
+        NodeCommand::Drain(args) => return drain::run(&screen, &server, args).await,
+        NodeCommand::Attempts { node, limit } => {
+            let ask = async |page_size, page_token| {
+                let node = node.resource_name();
+                let request = v1::ListAttemptsUnderWayRequest { node, page_size, page_token, ..Default::default() };
+                let response = server.nodes().list_attempts_under_way(request).await?;
+                Ok(response.map(|page| Page { rows: page.attempts, next_page_token: page.next_page_token }))
+            };
+            let attempts: Vec<AttemptAtNodeView> = limit.collect(&screen, ask).await?;
+            screen.many(&attempts, attempt::table)?;
         }
         NodeCommand::Uncordon { node, author: AuthorArgs { author } } => {
             let request = v1::UncordonNodeRequest { name: node.resource_name(), author, request_id: String::new() };

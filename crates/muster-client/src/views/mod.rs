@@ -3,6 +3,7 @@
 //! JSON keys are the field names of the API, enums are their words without the prefix (`SENT`), times are RFC 3339 and
 //! durations seconds. A value that this build does not know yet is shown by its number, never dropped.
 
+pub mod attempt;
 pub mod backoff;
 pub mod bot;
 pub mod content;

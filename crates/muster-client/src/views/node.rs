@@ -26,10 +26,27 @@ pub struct NodeView {
     pub desired_version: u64,
     pub applied_version: u64,
     pub cordon: Option<CordonView>,
+    pub drain: Option<DrainView>,
     pub under_way: u64,
     pub create_time: Option<Timestamp>,
     pub update_time: Option<Timestamp>,
     pub etag: String,
+}
+
+/// A drain as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of muster.v1.Drain")]
+pub struct DrainView {
+    pub state: String,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+}
+
+impl From<v1::Drain> for DrainView {
+    fn from(drain: v1::Drain) -> Self {
+        let state = v1::drain::State::try_from(drain.state).ok().map(|state| state.as_str_name());
+        DrainView { state: word(state, "STATE_", drain.state), since: time(drain.since), until: time(drain.until) }
+    }
 }
 
 /// A cordon as JSON.
@@ -52,6 +69,7 @@ impl From<v1::Node> for NodeView {
                 author: cordon.author,
                 since: time(cordon.since),
             }),
+            drain: node.drain.map(DrainView::from),
             under_way: node.under_way,
             name: node.name,
             display_name: node.display_name,
@@ -104,7 +122,10 @@ pub fn table(nodes: &[NodeView], look: &Look) -> String {
     let mut columns = Columns::new(&headings, look).optional(&["LABELS", "VERSION", "CONFIGURATION"]);
     for node in nodes {
         let (state, tone) = node.state();
-        let cordon = node.cordon.as_ref().map(|cordon| format!("cordoned: {}", cordon.reason));
+        let cordon = node.cordon.as_ref().map(|cordon| {
+            let what = node.drain.as_ref().map_or("cordoned".to_owned(), |drain| drain.state.to_lowercase());
+            format!("{what}: {}", cordon.reason)
+        });
         columns.row([
             id(&node.name).into(),
             Field::toned(state, tone),
@@ -126,6 +147,15 @@ pub fn page(node: &NodeView, look: &Look) -> String {
         let by = if cordon.author.is_empty() { String::new() } else { format!(", by {}", cordon.author) };
         Tone::Busy.paint(&format!("{} (since {}{by})", cordon.reason, when(cordon.since, look)), look)
     });
+    let drain = node.drain.as_ref().map(|drain| {
+        let tone = if drain.state == "DRAINED" { Tone::Good } else { Tone::Busy };
+        format!(
+            "{} (since {}, until {})",
+            tone.paint(&drain.state, look),
+            when(drain.since, look),
+            when(drain.until, look)
+        )
+    });
     let mut pairs = Pairs::default();
     pairs
         .add("node", id(&node.name))
@@ -134,6 +164,7 @@ pub fn page(node: &NodeView, look: &Look) -> String {
         .add("state", tone.paint(state, look))
         .add("since", when(node.state_time, look))
         .add("cordon", cordon.unwrap_or_default())
+        .add("drain", drain.unwrap_or_default())
         .add("under way", attempts(node.under_way))
         .add("session", if node.epoch == 0 { String::new() } else { node.epoch.to_string() })
         .add("version", &*node.agent_version)

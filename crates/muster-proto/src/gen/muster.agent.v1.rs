@@ -171,6 +171,10 @@ pub struct DesiredState {
     /// More frames of the same version follow; apply when the last one is there.
     #[prost(bool, tag = "7")]
     pub more: bool,
+    /// The node is drained: the agent hands back what it has not started, and ends what it has. Every frame carries it, also one
+    /// that is a difference. An agent that does not know it ends everything that it has.
+    #[prost(bool, tag = "8")]
+    pub draining: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DesiredGateway {

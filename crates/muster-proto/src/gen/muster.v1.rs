@@ -53,6 +53,69 @@ pub struct Node {
     /// Output only. Attempts that were given to the node and that it has not told the outcome of.
     #[prost(uint64, tag = "16")]
     pub under_way: u64,
+    /// Output only. Set from DrainNode until UncordonNode.
+    #[prost(message, optional, tag = "17")]
+    pub drain: ::core::option::Option<Drain>,
+}
+/// The emptying of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Drain {
+    #[prost(enumeration = "drain::State", tag = "1")]
+    pub state: i32,
+    /// When it began.
+    #[prost(message, optional, tag = "2")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Until when it should be done. Nothing is cut off then: a call to a gateway cannot be taken back.
+    #[prost(message, optional, tag = "3")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Nested message and enum types in `Drain`.
+pub mod drain {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum State {
+        Unspecified = 0,
+        /// Attempts are under way at the node, and there is time.
+        Draining = 1,
+        /// Attempts are under way at the node, and the deadline has passed.
+        Overdue = 2,
+        /// Nothing is under way at the node, and nothing will be: it can be taken down.
+        Drained = 3,
+    }
+    impl State {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "STATE_UNSPECIFIED",
+                Self::Draining => "STATE_DRAINING",
+                Self::Overdue => "STATE_OVERDUE",
+                Self::Drained => "STATE_DRAINED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "STATE_UNSPECIFIED" => Some(Self::Unspecified),
+                "STATE_DRAINING" => Some(Self::Draining),
+                "STATE_OVERDUE" => Some(Self::Overdue),
+                "STATE_DRAINED" => Some(Self::Drained),
+                _ => None,
+            }
+        }
+    }
 }
 /// An operator's word that a node takes no new work.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -6154,6 +6217,92 @@ pub struct UncordonNodeResponse {
     #[prost(message, optional, tag = "1")]
     pub node: ::core::option::Option<Node>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainNodeRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Why; 1 to 256 characters.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Who asks for it; the caller until there is authentication.
+    #[prost(string, tag = "3")]
+    pub author: ::prost::alloc::string::String,
+    /// Within which it should be done; 5 minutes if unset, 24 h at the most.
+    #[prost(message, optional, tag = "4")]
+    pub deadline: ::core::option::Option<::prost_types::Duration>,
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DrainNodeResponse {
+    #[prost(message, optional, tag = "1")]
+    pub node: ::core::option::Option<Node>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDrainedAttemptsRequest {
+    /// The node.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Rows at most: 50 if zero, 1,000 at the most.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the previous answer; the other fields must not change.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDrainedAttemptsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub attempts: ::prost::alloc::vec::Vec<AttemptAtNode>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAttemptsUnderWayRequest {
+    /// Only at this node.
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// Only of this bot.
+    #[prost(string, tag = "2")]
+    pub bot: ::prost::alloc::string::String,
+    /// Rows at most: 50 if zero, 1,000 at the most.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// From the previous answer; the other fields must not change.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAttemptsUnderWayResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub attempts: ::prost::alloc::vec::Vec<AttemptAtNode>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// An attempt that was given to a node.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttemptAtNode {
+    /// `messages/{id}`.
+    #[prost(string, tag = "1")]
+    pub message: ::prost::alloc::string::String,
+    /// Which try of the message.
+    #[prost(uint32, tag = "2")]
+    pub attempt_no: u32,
+    /// `bots/{id}`.
+    #[prost(string, tag = "3")]
+    pub bot: ::prost::alloc::string::String,
+    /// `nodes/{id}`. The bot may be at another one by now.
+    #[prost(string, tag = "4")]
+    pub node: ::prost::alloc::string::String,
+    /// When it was given to the node.
+    #[prost(message, optional, tag = "5")]
+    pub dispatch_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What it came to; unspecified while it is under way.
+    #[prost(enumeration = "AttemptOutcome", tag = "6")]
+    pub outcome: i32,
+}
 /// Generated client implementations.
 pub mod node_service_client {
     #![allow(
@@ -6397,7 +6546,7 @@ pub mod node_service_client {
                 .insert(GrpcMethod::new("muster.v1.NodeService", "CordonNode"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lets the node take work again. One that takes work already stays as it is.
+        /// Lets the node take work again, and ends its drain. One that takes work already stays as it is.
         pub async fn uncordon_node(
             &mut self,
             request: impl tonic::IntoRequest<super::UncordonNodeRequest>,
@@ -6420,6 +6569,85 @@ pub mod node_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("muster.v1.NodeService", "UncordonNode"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Empties the node: cordons it, and has its agent hand back what it has not started and end what it has. Returns at once;
+        /// `drain.state` of the node tells how far it is. A node that is drained already gets the new deadline. While its agent is
+        /// away nothing happens; it is told when it comes back.
+        pub async fn drain_node(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DrainNodeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DrainNodeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::FrameCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.v1.NodeService/DrainNode",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muster.v1.NodeService", "DrainNode"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Attempts that were under way at the node when its drain began, and what they came to. By message.
+        pub async fn list_drained_attempts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListDrainedAttemptsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDrainedAttemptsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::FrameCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.v1.NodeService/ListDrainedAttempts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muster.v1.NodeService", "ListDrainedAttempts"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Attempts that were given to a node and that it has not told the outcome of. By message.
+        pub async fn list_attempts_under_way(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAttemptsUnderWayRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAttemptsUnderWayResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::FrameCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.v1.NodeService/ListAttemptsUnderWay",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("muster.v1.NodeService", "ListAttemptsUnderWay"),
+                );
             self.inner.unary(req, path, codec).await
         }
     }
@@ -6483,12 +6711,38 @@ pub mod node_service_server {
             tonic::Response<super::CordonNodeResponse>,
             tonic::Status,
         >;
-        /// Lets the node take work again. One that takes work already stays as it is.
+        /// Lets the node take work again, and ends its drain. One that takes work already stays as it is.
         async fn uncordon_node(
             &self,
             request: tonic::Request<super::UncordonNodeRequest>,
         ) -> std::result::Result<
             tonic::Response<super::UncordonNodeResponse>,
+            tonic::Status,
+        >;
+        /// Empties the node: cordons it, and has its agent hand back what it has not started and end what it has. Returns at once;
+        /// `drain.state` of the node tells how far it is. A node that is drained already gets the new deadline. While its agent is
+        /// away nothing happens; it is told when it comes back.
+        async fn drain_node(
+            &self,
+            request: tonic::Request<super::DrainNodeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DrainNodeResponse>,
+            tonic::Status,
+        >;
+        /// Attempts that were under way at the node when its drain began, and what they came to. By message.
+        async fn list_drained_attempts(
+            &self,
+            request: tonic::Request<super::ListDrainedAttemptsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDrainedAttemptsResponse>,
+            tonic::Status,
+        >;
+        /// Attempts that were given to a node and that it has not told the outcome of. By message.
+        async fn list_attempts_under_way(
+            &self,
+            request: tonic::Request<super::ListAttemptsUnderWayRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAttemptsUnderWayResponse>,
             tonic::Status,
         >;
     }
@@ -6869,6 +7123,143 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UncordonNodeSvc(inner);
+                        let codec = crate::codec::FrameCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muster.v1.NodeService/DrainNode" => {
+                    #[allow(non_camel_case_types)]
+                    struct DrainNodeSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::DrainNodeRequest>
+                    for DrainNodeSvc<T> {
+                        type Response = super::DrainNodeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DrainNodeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::drain_node(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DrainNodeSvc(inner);
+                        let codec = crate::codec::FrameCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muster.v1.NodeService/ListDrainedAttempts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListDrainedAttemptsSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::ListDrainedAttemptsRequest>
+                    for ListDrainedAttemptsSvc<T> {
+                        type Response = super::ListDrainedAttemptsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListDrainedAttemptsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::list_drained_attempts(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListDrainedAttemptsSvc(inner);
+                        let codec = crate::codec::FrameCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muster.v1.NodeService/ListAttemptsUnderWay" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAttemptsUnderWaySvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::ListAttemptsUnderWayRequest>
+                    for ListAttemptsUnderWaySvc<T> {
+                        type Response = super::ListAttemptsUnderWayResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListAttemptsUnderWayRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::list_attempts_under_way(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAttemptsUnderWaySvc(inner);
                         let codec = crate::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,22 +1,31 @@
 //! Nodes: what is declared about them, and what operators decide about them.
 
+use std::time::Duration;
+
+use muster_domain::drain::Drain;
 use muster_domain::limits::NOTE_CHARS_MAX;
 use muster_domain::node::{Cordon, Node, NodeSpec, NodeState};
-use muster_domain::{NodeId, TenantId, Timestamp, Violation};
+use muster_domain::{MessageId, NodeId, TenantId, Timestamp, Violation};
 use muster_proto::convert::v1::node::Update;
-use muster_store::{Expect, FleetWrite, RequestKey};
+use muster_store::{AttemptAtNode, Expect, FleetWrite, RequestKey, UnderWayFilter};
 
 use super::App;
 use super::error::{Error, Reason, Result};
 
-/// A node with its state, and since when it is in that.
-pub(crate) type Seen = (Node, (NodeState, Option<Timestamp>));
+/// A node at a moment.
+pub(crate) struct Seen {
+    pub(crate) node: Node,
+    /// Its state, and since when it is in that.
+    pub(crate) state: (NodeState, Option<Timestamp>),
+    /// When that was so.
+    pub(crate) at: Timestamp,
+}
 
 /// Looks whether the agent of a node is there.
 fn see(app: &App, tenant: &TenantId, node: Node) -> Seen {
     let silent_for = app.sessions.silent_for(tenant, &node.spec.id).unwrap_or_default();
-    let state = node.state(silent_for, &app.patience, app.store.now());
-    (node, state)
+    let at = app.store.now();
+    Seen { state: node.state(silent_for, &app.patience, at), node, at }
 }
 
 /// Declares a node.
@@ -75,7 +84,49 @@ pub(crate) async fn cordon(
     get_seen(app, tenant, id).await
 }
 
-/// Lets a node take work again. Who asks for it is checked and not kept, as with a hold.
+/// Empties a node, within `deadline`: what is under way there ends or comes back, and nothing new goes there.
+pub(crate) async fn drain(
+    app: &App,
+    tenant: &TenantId,
+    id: &NodeId,
+    cordon: Cordon,
+    deadline: Duration,
+    request: Option<RequestKey>,
+) -> Result<Seen> {
+    let drain = Drain::begin(cordon.since, deadline);
+    let mut violations = cordon.violations();
+    violations.extend(drain.as_ref().err().cloned());
+    let (Ok(drain), true) = (drain, violations.is_empty()) else { return Err(violations.into()) };
+    get(app, tenant, id).await?;
+    app.store.fleet_write(tenant, vec![FleetWrite::BeginDrain(id.clone(), cordon, drain)], request).await?;
+    app.sessions.desired_changed(tenant, [id]);
+    get_seen(app, tenant, id).await
+}
+
+/// What was under way at a node when its drain began, and what it came to since.
+pub(crate) async fn drained(
+    app: &App,
+    tenant: &TenantId,
+    id: &NodeId,
+    after: Option<MessageId>,
+    limit: u32,
+) -> Result<Vec<AttemptAtNode>> {
+    get(app, tenant, id).await?;
+    Ok(app.store.drain_list(tenant, id, after, limit).await?)
+}
+
+/// Attempts under way.
+pub(crate) async fn under_way(
+    app: &App,
+    tenant: &TenantId,
+    filter: &UnderWayFilter,
+    after: Option<MessageId>,
+    limit: u32,
+) -> Result<Vec<AttemptAtNode>> {
+    Ok(app.store.under_way(tenant, filter, after, limit).await?)
+}
+
+/// Lets a node take work again, and ends its drain. Who asks for it is checked and not kept, as with a hold.
 pub(crate) async fn uncordon(
     app: &App,
     tenant: &TenantId,
@@ -89,6 +140,7 @@ pub(crate) async fn uncordon(
     if get(app, tenant, id).await?.cordon.is_some() {
         app.store.fleet_write(tenant, vec![FleetWrite::SetCordon(id.clone(), None)], request).await?;
     }
+    app.sessions.desired_changed(tenant, [id]);
     // Also where there was nothing to end: a call that died between the two left its bots asleep.
     app.sessions.wake(tenant, id, app.store.bots_waiting(tenant, id).await?);
     get_seen(app, tenant, id).await

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use muster_domain::NodeId;
+use muster_domain::limits::DRAIN_DEADLINE_DEFAULT;
 use muster_domain::node::Cordon;
-use muster_proto::convert::v1::{etag, fingerprint, node};
+use muster_domain::{BotId, NodeId};
+use muster_proto::convert::v1::{etag, fingerprint, node, time};
 use muster_proto::v1::node_service_server::NodeService;
 use muster_proto::v1::{
     CordonNodeRequest, CordonNodeResponse, CreateNodeRequest, CreateNodeResponse, DeleteNodeRequest,
-    DeleteNodeResponse, GetNodeRequest, GetNodeResponse, ListNodesRequest, ListNodesResponse, UncordonNodeRequest,
-    UncordonNodeResponse, UpdateNodeRequest, UpdateNodeResponse,
+    DeleteNodeResponse, DrainNodeRequest, DrainNodeResponse, GetNodeRequest, GetNodeResponse,
+    ListAttemptsUnderWayRequest, ListAttemptsUnderWayResponse, ListDrainedAttemptsRequest, ListDrainedAttemptsResponse,
+    ListNodesRequest, ListNodesResponse, UncordonNodeRequest, UncordonNodeResponse, UpdateNodeRequest,
+    UpdateNodeResponse,
 };
+use muster_store::{AttemptAtNode, UnderWayFilter};
 use tonic::{Request, Response, Status};
 
 use super::caller;
@@ -48,7 +52,7 @@ impl NodeService for Nodes {
         let check = fingerprint::of("ListNodes", &ListNodesRequest::default());
         let page = Page::read(page_size, &page_token, check, |id| NodeId::new(id).ok()).map_err(Error::from)?;
         let mut rows = nodes::list(&self.0, &tenant, page.after.as_ref(), page.limit()).await?;
-        let next_page_token = page.cut(&mut rows, |(node, _)| node.spec.id.to_string());
+        let next_page_token = page.cut(&mut rows, |seen| seen.node.spec.id.to_string());
         let nodes = rows.iter().map(write).collect();
         Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
     }
@@ -82,6 +86,64 @@ impl NodeService for Nodes {
         Ok(Response::new(CordonNodeResponse { node: Some(write(&node)) }))
     }
 
+    async fn drain_node(&self, request: Request<DrainNodeRequest>) -> Result<Response<DrainNodeResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
+        let request = request.into_inner();
+        let key = request_key(&request.request_id, || fingerprint::of("DrainNode", &request)).map_err(Error::from)?;
+        let DrainNodeRequest { name: node, reason, author, deadline, request_id: _ } = request;
+        let deadline = deadline.map(time::duration).transpose();
+        let deadline = deadline.map_err(|violation| Error::from(violation.below("deadline")))?;
+        let cordon = Cordon { reason, author, since: self.0.store.now() };
+        let deadline = deadline.unwrap_or(DRAIN_DEADLINE_DEFAULT);
+        let node = nodes::drain(&self.0, &tenant, &name(&node)?, cordon, deadline, key).await?;
+        Ok(Response::new(DrainNodeResponse { node: Some(write(&node)) }))
+    }
+
+    async fn list_drained_attempts(
+        &self,
+        request: Request<ListDrainedAttemptsRequest>,
+    ) -> Result<Response<ListDrainedAttemptsResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
+        let ListDrainedAttemptsRequest { name: node, page_size, page_token } = request.into_inner();
+        let id = name(&node)?;
+        let only = ListDrainedAttemptsRequest { name: node, ..Default::default() };
+        let check = fingerprint::of("ListDrainedAttempts", &only);
+        let page = Page::read(page_size, &page_token, check, |id| id.parse().ok()).map_err(Error::from)?;
+        let mut rows = nodes::drained(&self.0, &tenant, &id, page.after, page.limit()).await?;
+        let next_page_token = page.cut(&mut rows, |row| row.attempt.message_id.to_string());
+        let attempts = rows.iter().map(attempt_at_node).collect();
+        Ok(Response::new(ListDrainedAttemptsResponse { attempts, next_page_token }))
+    }
+
+    async fn list_attempts_under_way(
+        &self,
+        request: Request<ListAttemptsUnderWayRequest>,
+    ) -> Result<Response<ListAttemptsUnderWayResponse>, Status> {
+        let tenant = caller::tenant(&self.0, request.metadata()).await?;
+        let ListAttemptsUnderWayRequest { node, bot, page_size, page_token } = request.into_inner();
+        let (mut filter, mut found) = (UnderWayFilter::default(), Vec::new());
+        if !node.is_empty() {
+            let id = NodeId::from_resource_name(&node).map_err(|violation| found.push(violation.below("node")));
+            filter.node = id.ok();
+        }
+        if !bot.is_empty() {
+            filter.bot = BotId::from_resource_name(&bot).map_err(|violation| found.push(violation.below("bot"))).ok();
+        }
+        let only = ListAttemptsUnderWayRequest { node, bot, ..Default::default() };
+        let check = fingerprint::of("ListAttemptsUnderWay", &only);
+        let page = match Page::read(page_size, &page_token, check, |id| id.parse().ok()) {
+            Ok(page) if found.is_empty() => page,
+            page => {
+                found.extend(page.err());
+                return Err(Error::from(found).into());
+            }
+        };
+        let mut rows = nodes::under_way(&self.0, &tenant, &filter, page.after, page.limit()).await?;
+        let next_page_token = page.cut(&mut rows, |row| row.attempt.message_id.to_string());
+        let attempts = rows.iter().map(attempt_at_node).collect();
+        Ok(Response::new(ListAttemptsUnderWayResponse { attempts, next_page_token }))
+    }
+
     async fn uncordon_node(
         &self,
         request: Request<UncordonNodeRequest>,
@@ -96,8 +158,20 @@ impl NodeService for Nodes {
     }
 }
 
-fn write((node, state): &nodes::Seen) -> muster_proto::v1::Node {
-    node::write(node, *state)
+fn write(seen: &nodes::Seen) -> muster_proto::v1::Node {
+    node::write(&seen.node, seen.state, seen.at)
+}
+
+fn attempt_at_node(row: &AttemptAtNode) -> muster_proto::v1::AttemptAtNode {
+    let AttemptAtNode { attempt, bot, node, dispatch_time, end } = row;
+    muster_proto::v1::AttemptAtNode {
+        message: attempt.message_id.resource_name(),
+        attempt_no: attempt.attempt_no,
+        bot: bot.resource_name(),
+        node: node.resource_name(),
+        dispatch_time: Some(time::write_timestamp(*dispatch_time)),
+        outcome: node::write_end(*end).into(),
+    }
 }
 
 fn name(text: &str) -> Result<NodeId, Error> {

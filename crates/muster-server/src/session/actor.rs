@@ -15,6 +15,7 @@ use futures::{FutureExt as _, Stream, StreamExt as _};
 use muster_domain::TenantId;
 use muster_domain::limits::PRIORITY_STEP;
 use muster_domain::message::Outcome;
+use muster_domain::{BotId, NodeId};
 use muster_proto::agent_v1 as wire;
 use muster_proto::agent_v1::agent_frame::Body as AgentBody;
 use muster_proto::agent_v1::server_frame::Body as ServerBody;
@@ -188,7 +189,7 @@ impl Actor {
         opened.held.into_iter().for_each(|(bot, attempts)| credit.holds(bot, attempts));
         let mut bots = WaitingBots::default();
         opened.bots_waiting.into_iter().for_each(|bot| bots.add(bot));
-        Actor {
+        let actor = Actor {
             context,
             handle,
             out,
@@ -206,7 +207,9 @@ impl Actor {
             follow: Follow::default(),
             applied: None,
             drain: Drain::No,
-        }
+        };
+        actor.wake_elsewhere(opened.elsewhere);
+        actor
     }
 
     async fn run<S>(mut self, mut frames: S)
@@ -397,13 +400,14 @@ impl Actor {
     }
 
     fn reports_applied(&mut self, applied: ReportsApplied) {
-        let ReportsApplied { committed, finished, wake, something_due } = applied;
+        let ReportsApplied { committed, finished, wake, elsewhere, something_due } = applied;
         self.report_committed = self.report_committed.max(committed);
         for (bot, attempts) in finished {
             self.credit.finished(&bot, attempts);
             self.bots.freed(&bot);
         }
         wake.into_iter().for_each(|bot| self.bots.add(bot));
+        self.wake_elsewhere(elsewhere);
         let Follow { desired, parked, inbound } = std::mem::take(&mut self.follow);
         self.desired.stale |= desired;
         if parked || something_due {
@@ -414,6 +418,13 @@ impl Actor {
         }
         if self.calls.claim.is_none() {
             self.acknowledge_reports();
+        }
+    }
+
+    /// Tells other sessions of bots that have left this node and have work again.
+    fn wake_elsewhere(&self, bots: Vec<(NodeId, BotId)>) {
+        for (node, bot) in bots {
+            self.context.sessions.wake(&self.handle.session.tenant, &node, [bot]);
         }
     }
 

@@ -37,7 +37,7 @@ impl Desired {
 }
 
 fn frames(state: DesiredState, bytes_max: usize) -> Vec<wire::DesiredState> {
-    let DesiredState { version, base_version, gateways, bots, removed_gateways, removed_bots } = state;
+    let DesiredState { version, base_version, gateways, bots, removed_gateways, removed_bots, draining } = state;
     let mut chunks = Chunks { frames: vec![wire::DesiredState::default()], bytes: 0, bytes_max };
     for gateway in gateways {
         let gateway = wire::DesiredGateway { id: gateway.id.to_string(), kind: gateway.kind.as_str().to_owned() };
@@ -62,6 +62,7 @@ fn frames(state: DesiredState, bytes_max: usize) -> Vec<wire::DesiredState> {
     let last = chunks.frames.len() - 1;
     for (i, frame) in chunks.frames.iter_mut().enumerate() {
         (frame.version, frame.base_version, frame.more) = (version, base_version, i < last);
+        frame.draining = draining;
     }
     chunks.frames
 }
@@ -111,6 +112,7 @@ mod tests {
             bots,
             removed_gateways: vec![],
             removed_bots: vec![BotId::new("z").unwrap()],
+            draining: true,
         }
     }
 
@@ -119,6 +121,7 @@ mod tests {
         let frames = Desired::new(0, 7).frames(state(7, 0, 5_000), 64 * 1024);
         assert!(frames.len() > 1);
         assert!(frames.iter().all(|frame| frame.encoded_len() <= 64 * 1024 && frame.version == 7));
+        assert!(frames.iter().all(|frame| frame.draining));
         assert_eq!(frames.iter().map(|frame| frame.bots.len()).sum::<usize>(), 5_000);
         let more: Vec<_> = frames.iter().map(|frame| frame.more).collect();
         assert!(more[..more.len() - 1].iter().all(|more| *more) && !more[more.len() - 1]);

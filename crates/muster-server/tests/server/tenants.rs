@@ -120,7 +120,7 @@ async fn no_call_reaches_into_another_tenant() {
         let subject = of.trim_end_matches("Request");
         let is = |noun: &str| subject.ends_with(noun);
         Some(match field {
-            "name" if is("Node") => "nodes/n".into(),
+            "name" if is("Node") || is("DrainedAttempts") => "nodes/n".into(),
             "name" if is("Gateway") => "gateways/g".into(),
             "name" if is("Bot") => "bots/a".into(),
             "name" if is("InboundMessage") || is("InboundMessageRead") => inbound.clone(),

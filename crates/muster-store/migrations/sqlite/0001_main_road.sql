@@ -37,6 +37,9 @@ CREATE TABLE node (
     cordon_reason    TEXT,
     cordon_author    TEXT,
     cordon_time      INTEGER,
+    -- It is being emptied: since when, and until when that is waited for. Only beside a cordon.
+    drain_time       INTEGER,
+    drain_until      INTEGER,
     -- Removed by an operator; kept for the attempts and retired bots that name it.
     removed          INTEGER NOT NULL DEFAULT 0,
     create_time      INTEGER NOT NULL,
@@ -195,6 +198,14 @@ CREATE TABLE flight (
     cancel_requested INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX flight_by_node ON flight (node_key);
+
+-- Attempts that were under way at a node when its drain began; they go with its cordon.
+CREATE TABLE drained (
+    node_key   INTEGER NOT NULL,
+    message_id INTEGER NOT NULL,
+    attempt_no INTEGER NOT NULL,
+    PRIMARY KEY (node_key, message_id)
+) STRICT, WITHOUT ROWID;
 
 -- What became of a message: its latest attempt, what brought it to an end, and what the network said later.
 CREATE TABLE settled (

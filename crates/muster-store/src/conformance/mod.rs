@@ -12,6 +12,7 @@ pub mod backoffs;
 pub mod changes;
 pub mod cordons;
 pub mod dispatching;
+pub mod drains;
 pub mod failed;
 pub mod fixture;
 pub mod fleet;
@@ -50,6 +51,9 @@ macro_rules! conformance_tests {
                 a_claim_keeps_to_its_attempts, a_claim_keeps_to_its_bytes, bots_that_cannot_send_are_left_alone,
                 a_claim_leaves_out_bots_of_others, a_claim_refuses_what_expired, a_refused_message_blocks_its_chain_only,
                 a_chain_goes_on_when_its_first_message_ends, an_uncertain_message_blocks_nobody, a_chain_that_was_given_back_keeps_its_order;
+            drains:
+                a_drain_tells_what_became_of_each, a_drain_may_begin_again, a_drain_ends_with_its_cordon,
+                what_is_under_way_is_listed, what_comes_back_wakes_its_bot_where_it_is;
             failed:
                 failures_are_counted_by_what_they_share, lists_page_and_filter, a_message_is_replayed_once,
                 a_replay_goes_on_part_by_part, a_replay_keeps_to_its_bound, what_may_have_been_sent_is_not_replayed;

@@ -43,7 +43,10 @@ fn record(row: &SqliteRow) -> Result<AttemptRecord> {
     };
     let end = match row.get::<Option<i64>, _>(5) {
         Some(code) => Some(AttemptEnd::decode(code)?),
-        None => latest_end(MessageState::decode(row.get::<Option<i64>, _>(11).unwrap_or_default())?, row),
+        None => {
+            let state = MessageState::decode(row.get::<Option<i64>, _>(11).unwrap_or_default())?;
+            latest_end(state, row.get::<Option<&str>, _>(8).is_some())
+        }
     };
     let unknown = || Failure::new(muster_domain::failure::FailureReason::Internal, "");
     let network_id: Option<String> = row.get(8);
@@ -78,13 +81,13 @@ fn record(row: &SqliteRow) -> Result<AttemptRecord> {
     })
 }
 
-/// What the latest attempt came to, as far as the state of its message tells.
-fn latest_end(state: MessageState, row: &SqliteRow) -> Option<AttemptEnd> {
+/// What the latest attempt came to, as far as the state of its message tells, and whether the network has a name for it.
+pub(super) fn latest_end(state: MessageState, is_named: bool) -> Option<AttemptEnd> {
     match state {
         MessageState::Waiting | MessageState::Dispatched => None,
         MessageState::Sent | MessageState::Delivered | MessageState::Read => Some(AttemptEnd::Sent),
         // The gateway took it, and the network refused it later.
-        MessageState::Failed if row.get::<Option<&str>, _>(8).is_some() => Some(AttemptEnd::Sent),
+        MessageState::Failed if is_named => Some(AttemptEnd::Sent),
         MessageState::Failed => Some(AttemptEnd::Failed),
         MessageState::Expired => Some(AttemptEnd::Expired),
         MessageState::Cancelled => Some(AttemptEnd::Cancelled),

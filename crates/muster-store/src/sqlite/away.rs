@@ -1,7 +1,9 @@
 //! Bots that moved while attempts of theirs were under way: nothing may overtake what the node they left still holds.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use muster_domain::{BotId, NodeId};
 use rusqlite::params;
 
 use super::claim::Candidate;
@@ -21,6 +23,18 @@ pub(super) fn note(txn: &Txn, node_key: i64, bot_key: i64) -> Result<()> {
         params![bot_key, node_key],
     )
     .map(drop)
+}
+
+/// Those of the bots that are not at the node, with where they are: whoever serves them there has to be told that they have
+/// work.
+pub(super) fn elsewhere(txn: &Txn, fence: Fence, bots: impl IntoIterator<Item = i64>) -> Result<Vec<(NodeId, BotId)>> {
+    let mut elsewhere = BTreeSet::new();
+    for bot_key in bots {
+        if let Some(node_key) = txn.directory.node_of(bot_key).filter(|node_key| *node_key != fence.node_key) {
+            elsewhere.insert((txn.directory.node_id(node_key)?, txn.directory.bot_id(bot_key)?));
+        }
+    }
+    Ok(elsewhere.into_iter().collect())
 }
 
 /// Blocks the candidates of a bot whose chain has an earlier attempt under way at another node. Forgets that the bot was

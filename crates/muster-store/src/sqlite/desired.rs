@@ -60,7 +60,7 @@ pub(super) async fn state(
     // One snapshot for all four reads.
     let mut snapshot = readers.begin().await.map_err(failed)?;
     let row =
-        sqlx::query("SELECT node_key, desired_version FROM node WHERE tenant_key = ? AND node_id = ? AND epoch = ?")
+        sqlx::query("SELECT node_key, desired_version, drain_time IS NOT NULL FROM node WHERE tenant_key = ? AND node_id = ? AND epoch = ?")
             .bind(tenant_key)
             .bind(session.node.as_str().to_owned())
             .bind(session.epoch.0 as i64)
@@ -77,6 +77,7 @@ pub(super) async fn state(
         bots: Vec::new(),
         removed_gateways: Vec::new(),
         removed_bots: Vec::new(),
+        draining: row.get(2),
     };
     let gateways = sqlx::query(
         "SELECT g.gateway_id, g.kind, n.node_id, g.display_name, g.labels FROM gateway g JOIN node n USING (node_key) \

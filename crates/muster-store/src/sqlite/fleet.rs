@@ -14,7 +14,7 @@ use super::directory::{Edit, Entry, bot_id, kind};
 use super::fence::Fence;
 use super::nodes::labels_text;
 use super::txn::Txn;
-use super::{away, bots, micros, nodes, sessions};
+use super::{away, bots, drains, micros, nodes, sessions};
 use crate::{Expect, FleetWrite, Note, RequestKey, Result, StoreError};
 
 /// See [`crate::Store::fleet_write`].
@@ -35,6 +35,7 @@ pub(super) fn write(
             FleetWrite::PutGateway(spec, expect) => put_gateway(txn, tenant_key, spec, expect)?,
             FleetWrite::PutBot(spec, expect) => put_bot(txn, tenant_key, spec, expect)?,
             FleetWrite::SetCordon(id, cordon) => set_cordon(txn, tenant_key, &id, cordon)?,
+            FleetWrite::BeginDrain(id, cordon, drain) => drains::begin(txn, tenant_key, &id, cordon, drain)?,
             FleetWrite::SetHold(id, hold) => set_hold(txn, tenant_key, &id, hold)?,
             FleetWrite::SetStage(id, stage, note) => set_stage(txn, tenant_key, &id, stage, note)?,
             FleetWrite::DeleteNode(id, expect) => delete_node(txn, tenant_key, &id, expect)?,
@@ -88,7 +89,7 @@ fn put_node(txn: &mut Txn, tenant_key: i64, spec: NodeSpec, expect: Expect) -> R
     Ok(())
 }
 
-fn set_cordon(txn: &mut Txn, tenant_key: i64, id: &NodeId, cordon: Option<Cordon>) -> Result<()> {
+pub(super) fn set_cordon(txn: &mut Txn, tenant_key: i64, id: &NodeId, cordon: Option<Cordon>) -> Result<()> {
     let node_key = node_key(txn, tenant_key, id)?;
     txn.execute(
         "UPDATE node SET cordon_reason = ?1, cordon_author = ?2, cordon_time = iif(?3 IS NULL, NULL, \
@@ -101,7 +102,7 @@ fn set_cordon(txn: &mut Txn, tenant_key: i64, id: &NodeId, cordon: Option<Cordon
             node_key
         ],
     )?;
-    Ok(())
+    if cordon.is_none() { drains::end(txn, node_key) } else { Ok(()) }
 }
 
 /// The key of a node, for a resource that is put on it.
@@ -362,6 +363,7 @@ fn delete_node(txn: &mut Txn, tenant_key: i64, id: &NodeId, expect: Expect) -> R
          cordon_time = NULL, update_time = ? WHERE node_key = ? RETURNING epoch",
         params![micros(txn.now), node_key],
     )?;
+    drains::end(txn, node_key)?;
     // Its reports are not taken any more, so what is under way there would never end.
     let why = "the node was removed while it held the message";
     sessions::settle_lost(txn, Fence { node_key, epoch }, why)?;

@@ -15,6 +15,7 @@ mod claim;
 mod code;
 mod desired;
 mod directory;
+mod drains;
 mod error;
 mod expiry;
 mod facts;

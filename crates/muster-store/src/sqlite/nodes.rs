@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use muster_domain::Epoch;
+use muster_domain::drain::Drain;
 use muster_domain::failure::Scope;
 use muster_domain::gateway::{Gateway, GatewaySpec};
 use muster_domain::node::{Cordon, Node, NodeSpec};
@@ -17,7 +18,7 @@ use crate::Result;
 
 const NODE: &str = "SELECT node_id, display_name, labels, generation, epoch, online, online_time, agent_version, desired_version, \
     applied_version, create_time, update_time, cordon_reason, cordon_author, cordon_time, \
-    (SELECT count(*) FROM flight f WHERE f.node_key = node.node_key) FROM node WHERE removed = 0 AND tenant_key = ?";
+    drain_time, drain_until, (SELECT count(*) FROM flight f WHERE f.node_key = node.node_key) FROM node WHERE removed = 0 AND tenant_key = ?";
 
 const GATEWAY: &str = "SELECT g.gateway_id, g.kind, n.node_id, g.display_name, g.labels, g.generation, g.apply_error, g.create_time, \
     g.update_time, v.reason, v.detail, v.refusals, v.since, v.refused, v.until FROM gateway g JOIN node n USING (node_key) \
@@ -46,12 +47,17 @@ pub(super) fn node(row: &SqliteRow) -> Result<Node> {
         create_time: time(row.get(10)),
         update_time: time(row.get(11)),
         cordon: cordon(row.get(12), row.get(13), row.get(14)),
-        under_way: row.get::<i64, _>(15) as u64,
+        drain: drain(row.get(15), row.get(16)),
+        under_way: row.get::<i64, _>(17) as u64,
     })
 }
 
 fn cordon(reason: Option<String>, author: Option<String>, since: Option<i64>) -> Option<Cordon> {
     Some(Cordon { reason: reason?, author: author?, since: time(since?) })
+}
+
+fn drain(since: Option<i64>, until: Option<i64>) -> Option<Drain> {
+    Some(Drain { since: time(since?), until: time(until?) })
 }
 
 pub(super) fn gateway(row: &SqliteRow) -> Result<Gateway> {

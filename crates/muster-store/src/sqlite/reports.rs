@@ -14,7 +14,7 @@ use super::facts::{self, Facts};
 use super::fence::{self, Fence};
 use super::settle::{self, Step, Told};
 use super::txn::Txn;
-use super::{attempts, backoffs, bots, duration_us, inbound, micros, receipts, resolve, sessions};
+use super::{attempts, away, backoffs, bots, duration_us, inbound, micros, receipts, resolve, sessions};
 use crate::{AttemptRef, Report, ReportBatch, ReportBody, ReportsApplied, Result, StoreError};
 
 /// An outcome, as a step needs it.
@@ -70,12 +70,14 @@ pub(super) fn apply(txn: &mut Txn, tenant_key: i64, fence: Fence, batch: ReportB
     }
     advance(txn, fence, taken, committed)?;
     if settle_after > 0 && committed >= settle_after {
-        sessions::settle_unreceived(txn, fence)?;
+        applied.elsewhere.extend(sessions::settle_unreceived(txn, fence)?.elsewhere);
         applied.wake.extend(sessions::bots_waiting(txn, fence.node_key)?);
     }
     applied.something_due = txn.something_due;
     applied.wake.sort();
     applied.wake.dedup();
+    applied.elsewhere.sort();
+    applied.elsewhere.dedup();
     Ok(applied)
 }
 
@@ -123,7 +125,10 @@ fn outcomes_apply(
         };
         if let Some(step) = step(txn, fence, facts, report, refusals)? {
             if step.place == Place::Ready {
-                applied.wake.push(txn.directory.bot_id(wakes)?);
+                match away::elsewhere(txn, fence, [wakes])?.pop() {
+                    None => applied.wake.push(txn.directory.bot_id(wakes)?),
+                    left => applied.elsewhere.extend(left),
+                }
             }
             steps.push(step);
         }

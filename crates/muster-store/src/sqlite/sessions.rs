@@ -6,15 +6,15 @@ use std::time::Duration;
 use muster_domain::gate::WaitReason;
 use muster_domain::life;
 use muster_domain::session::{self, Forked, KnownJournal, SaidJournal};
-use muster_domain::{BotId, Epoch, MessageId};
+use muster_domain::{BotId, Epoch, MessageId, NodeId};
 use rusqlite::params;
 
 use super::code::Code as _;
 use super::facts::{self, Facts};
 use super::fence::Fence;
-use super::micros;
 use super::settle::{self, Step};
 use super::txn::Txn;
+use super::{away, micros};
 use crate::{AttemptRef, Held, Result, SessionOpen, SessionOpened, SessionRef, StoreError};
 
 /// What ids tell of the time of acceptance is as fine as this.
@@ -67,7 +67,7 @@ pub(super) fn open(txn: &mut Txn, tenant_key: i64, open: SessionOpen) -> Result<
     if let Some(forgotten) = open.forgotten.filter(|_| terms.has_forgotten) {
         uncertain += settle_forgotten(txn, fence, MessageId::floor(txn.now - forgotten.age + ID_STEP))?;
     }
-    let mut returned = 0;
+    let mut returned = Returned::default();
     if terms.settle_after.is_none() {
         returned = settle_unreceived(txn, fence)?;
     }
@@ -77,10 +77,11 @@ pub(super) fn open(txn: &mut Txn, tenant_key: i64, open: SessionOpen) -> Result<
         drop,
         cancel,
         held,
-        returned,
+        returned: returned.count,
         uncertain,
         restored: terms.is_restored,
         bots_waiting: bots_waiting(txn, fence.node_key)?,
+        elsewhere: returned.elsewhere,
         desired_version: known.desired_version as u64,
     })
 }
@@ -151,15 +152,25 @@ fn adopt(txn: &Txn, fence: Fence, held: &[Held], report_committed: u64) -> Resul
     Ok(Adopted { drop, cancel, held })
 }
 
+/// Attempts that never arrived.
+#[derive(Default)]
+pub(super) struct Returned {
+    count: u64,
+    /// Those of their bots that have left the node, with where they are now.
+    pub(super) elsewhere: Vec<(NodeId, BotId)>,
+}
+
 /// Attempts of earlier sessions that the agent neither holds nor reported: it never received them, so they wait again.
-/// Returns how many, and opens the node's queues.
-pub(super) fn settle_unreceived(txn: &mut Txn, fence: Fence) -> Result<u64> {
-    let count = settle_each(txn, earlier(txn, fence)?, life::after_return)?;
+/// Opens the node's queues.
+pub(super) fn settle_unreceived(txn: &mut Txn, fence: Fence) -> Result<Returned> {
+    let earlier = earlier(txn, fence)?;
+    let elsewhere = away::elsewhere(txn, fence, earlier.iter().map(|facts| facts.bot_key))?;
+    let count = settle_each(txn, earlier, life::after_return)?;
     txn.execute(
         "UPDATE node SET settle_after = 0 WHERE node_key = ? AND epoch = ?",
         params![fence.node_key, fence.epoch],
     )?;
-    Ok(count)
+    Ok(Returned { count, elsewhere })
 }
 
 /// Attempts of earlier sessions of which nobody can tell any more what became of them, and why.

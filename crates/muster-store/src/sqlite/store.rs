@@ -19,14 +19,14 @@ use tokio::sync::watch;
 use super::fence::{self, Fence};
 use super::txn::Txn;
 use super::{
-    SqliteStore, attempts, bots, change_log, claim, desired, failed, fleet, inbound, media, messages, nodes, replay,
-    reports, resolve, retention, sessions, tenants, turns, wake,
+    SqliteStore, attempts, bots, change_log, claim, desired, drains, failed, fleet, inbound, media, messages, nodes,
+    replay, reports, resolve, retention, sessions, tenants, turns, wake,
 };
 use crate::{
-    AcceptResult, ApplyError, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes, Claim, Claimed, DesiredState,
-    FailedBy, FailedFilter, FailedGroup, FleetWrite, InboundFilter, MessageFilter, Replay, ReplayPart, ReportBatch,
-    ReportsApplied, RequestKey, ResolveResult, Result, RetentionPolicy, SessionOpen, SessionOpened, SessionRef, Store,
-    WakeResult,
+    AcceptResult, ApplyError, AttemptAtNode, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes, Claim, Claimed,
+    DesiredState, FailedBy, FailedFilter, FailedGroup, FleetWrite, InboundFilter, MessageFilter, Replay, ReplayPart,
+    ReportBatch, ReportsApplied, RequestKey, ResolveResult, Result, RetentionPolicy, SessionOpen, SessionOpened,
+    SessionRef, Store, UnderWayFilter, WakeResult,
 };
 
 impl SqliteStore {
@@ -93,6 +93,28 @@ impl Store for SqliteStore {
                 sessions::bots_waiting(txn, node_key)
             })
             .await
+    }
+
+    async fn drain_list(
+        &self,
+        tenant: &TenantId,
+        node: &NodeId,
+        after: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<AttemptAtNode>> {
+        let after = after.map_or(i64::MIN, MessageId::raw);
+        drains::list(&self.readers, self.tenant(tenant)?, node, after, limit).await
+    }
+
+    async fn under_way(
+        &self,
+        tenant: &TenantId,
+        filter: &UnderWayFilter,
+        after: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<AttemptAtNode>> {
+        let after = after.map_or(i64::MIN, MessageId::raw);
+        drains::under_way(&self.readers, self.tenant(tenant)?, filter, after, limit).await
     }
 
     async fn gateway_get(&self, tenant: &TenantId, id: &GatewayId) -> Result<Option<Gateway>> {

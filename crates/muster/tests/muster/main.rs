@@ -6,6 +6,7 @@ mod commands;
 mod configuration;
 mod demo;
 mod deploy;
+mod nodes;
 mod quickstart;
 mod restore;
 mod rows;

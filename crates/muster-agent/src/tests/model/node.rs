@@ -185,6 +185,8 @@ impl Node {
                 StablePhase::Working => Phase::Working,
                 StablePhase::Draining => Phase::Draining,
             },
+            // Draining by the server leaves an attempt the same way as draining by a stop, which is explored.
+            is_drained: false,
             standing: Standing::Ready,
             age: if is_over { 2 * second } else { Duration::ZERO },
             start_within: second,

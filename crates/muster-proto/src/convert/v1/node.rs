@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use muster_domain::bot::check_names;
+use muster_domain::drain::{Drain, DrainState};
+use muster_domain::life::AttemptEnd;
 use muster_domain::node::{Cordon, Node, NodeSpec, NodeState};
 use muster_domain::{NodeId, Timestamp, Violation};
 use prost_types::FieldMask;
@@ -27,6 +29,7 @@ const FIELDS: Fields = Fields {
         "state_time",
         "cordon",
         "under_way",
+        "drain",
         "create_time",
         "update_time",
     ],
@@ -97,8 +100,8 @@ pub fn write_state(state: NodeState) -> wire::NodeState {
     }
 }
 
-/// Writes a node with its state, and since when it is in that.
-pub fn write(node: &Node, (state, state_time): (NodeState, Option<Timestamp>)) -> wire::Node {
+/// Writes a node with its state, and since when it is in that, as of `now`.
+pub fn write(node: &Node, (state, state_time): (NodeState, Option<Timestamp>), now: Timestamp) -> wire::Node {
     let Node {
         spec: NodeSpec { id, display_name, labels },
         generation,
@@ -109,6 +112,7 @@ pub fn write(node: &Node, (state, state_time): (NodeState, Option<Timestamp>)) -
         desired_version,
         applied_version,
         cordon,
+        drain,
         under_way,
         create_time,
         update_time,
@@ -130,6 +134,40 @@ pub fn write(node: &Node, (state, state_time): (NodeState, Option<Timestamp>)) -
         state_time: state_time.map(write_timestamp),
         cordon: cordon.as_ref().map(write_cordon),
         under_way: *under_way,
+        drain: drain.as_ref().map(|drain| write_drain(drain, drain.state(*under_way, now))),
+    }
+}
+
+fn write_drain(drain: &Drain, state: DrainState) -> wire::Drain {
+    let Drain { since, until } = drain;
+    wire::Drain {
+        state: write_drain_state(state).into(),
+        since: Some(write_timestamp(*since)),
+        until: Some(write_timestamp(*until)),
+    }
+}
+
+fn write_drain_state(state: DrainState) -> wire::drain::State {
+    match state {
+        DrainState::Draining => wire::drain::State::Draining,
+        DrainState::Overdue => wire::drain::State::Overdue,
+        DrainState::Drained => wire::drain::State::Drained,
+    }
+}
+
+/// Writes what an attempt came to; `None` is one that is under way.
+pub fn write_end(end: Option<AttemptEnd>) -> wire::AttemptOutcome {
+    match end {
+        None => wire::AttemptOutcome::Unspecified,
+        Some(AttemptEnd::Sent) => wire::AttemptOutcome::Sent,
+        Some(AttemptEnd::Failed) => wire::AttemptOutcome::Failed,
+        Some(AttemptEnd::Uncertain) => wire::AttemptOutcome::Uncertain,
+        Some(AttemptEnd::Expired) => wire::AttemptOutcome::Expired,
+        Some(AttemptEnd::Cancelled) => wire::AttemptOutcome::Cancelled,
+        Some(AttemptEnd::NotReceived) => wire::AttemptOutcome::NotReceived,
+        Some(AttemptEnd::Draining | AttemptEnd::ChainBroken | AttemptEnd::BotUnavailable) => {
+            wire::AttemptOutcome::HandedBack
+        }
     }
 }
 
@@ -146,6 +184,9 @@ mod tests {
     fn every_state_has_its_name() {
         for state in NodeState::ALL {
             assert_eq!(write_state(state).as_str_name(), format!("NODE_STATE_{state}"));
+        }
+        for state in DrainState::ALL {
+            assert_eq!(write_drain_state(state).as_str_name(), format!("STATE_{state}"));
         }
     }
 }

@@ -127,7 +127,7 @@ impl Clients {
             tokio::time::sleep(PAUSE).await;
         }
         self.ask_until_settled().await;
-        if self.weather.chronicle.struck("restored database") > 0 {
+        if self.was_restored() {
             // Agents that were away may still tell better than what the database gave up.
             tokio::time::sleep(AGENTS_RETURN_WITHIN).await;
             self.desk.known().states.clear();
@@ -137,6 +137,10 @@ impl Clients {
 
     fn channel(&self) -> Channel {
         dial(&self.network, HOST, Endpoint::from_static("http://server").connect_timeout(PATIENCE))
+    }
+
+    fn was_restored(&self) -> bool {
+        self.weather.chronicle.struck("restored database") > 0
     }
 
     async fn declare(&self) {
@@ -157,7 +161,9 @@ impl Clients {
             status.code(),
             Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown | Code::ResourceExhausted
         );
-        if !passes {
+        // What the transport itself failed with never came from the server: a connection that ends under a call is among it.
+        let is_of_transport = std::error::Error::source(status).is_some();
+        if !passes && !is_of_transport {
             self.weather.chronicle.violation("conduct", format_args!("{what} was refused: {status:?}"));
         }
     }
@@ -173,8 +179,7 @@ impl Clients {
             if chance.one_in(12) {
                 // The key is used again: the answer is the first one.
                 let again = self.send(&mut messages, &message).await;
-                let was_restored = self.weather.chronicle.struck("restored database") > 0;
-                if again != accepted && !was_restored {
+                if again != accepted && !self.was_restored() {
                     let key = &message.idempotency_key;
                     self.weather.chronicle.violation("P1", format_args!("{key} gave {accepted}, and then {again}"));
                 }
@@ -231,6 +236,8 @@ impl Clients {
                     }
                     return name;
                 }
+                // The backup may be older than the fleet: whoever puts it back declares what is missing.
+                Ok(Err(status)) if status.code() == Code::NotFound && self.was_restored() => self.declare().await,
                 Ok(Err(status)) => self.note_refusal("a good message", &status),
                 Err(_) => {}
             }

@@ -124,8 +124,8 @@ impl fmt::Display for Epoch {
 /// A message, in the order of acceptance.
 ///
 /// 41 bits of milliseconds since 2024-01-01, 6 bits that tell the issuing replicas apart, 16 bits of sequence. Issued by
-/// the one writer of a replica, strictly growing there even when the clock steps back, and never issued again by a database
-/// that was restored from a backup. Fits a signed 64-bit column, so that rows and indexes stay narrow and append in order.
+/// the one writer of a replica, strictly growing there even when the clock steps back. A database that was restored from a
+/// backup issues none again, unless its clock is behind what was issued. Fits a signed 64-bit column, so that rows and indexes stay narrow and append in order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(i64);
 

@@ -25,6 +25,7 @@ pub mod reconnect;
 pub mod replay;
 pub mod resolution;
 pub mod retry;
+pub mod revision;
 pub mod session;
 pub mod tenant;
 pub mod violation;

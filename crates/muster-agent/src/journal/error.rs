@@ -38,6 +38,17 @@ pub enum JournalError {
         /// The kind.
         kind: u8,
     },
+    /// A record is whole, by its checksum, and cannot be read.
+    #[error(
+        "{} holds a whole record at byte {offset} that this agent cannot read: run the version of the agent that wrote it",
+        path.display()
+    )]
+    RecordUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Where the record begins.
+        offset: u64,
+    },
     /// What was durable once cannot be read any more.
     #[error(
         "{} is damaged at byte {offset} ({what}): restore the disk, or move the directory away and start with a new journal; \

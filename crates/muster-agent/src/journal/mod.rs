@@ -170,4 +170,6 @@ impl Drop for Closer {
 }
 
 #[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod tests;

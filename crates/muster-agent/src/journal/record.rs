@@ -173,7 +173,7 @@ pub(crate) enum FrameError {
     Incomplete,
     /// The length or the checksum is wrong.
     Damaged,
-    /// The checksum is right, but the payload does not fit its kind.
+    /// The checksum is right, but the payload does not fit its kind: it was written so.
     Malformed,
     /// The checksum is right and the kind is not known here.
     KindUnknown(u8),

@@ -8,7 +8,7 @@ use crate::clock::BootId;
 use crate::disk::{Disk, DiskFile};
 
 /// The format that this version writes, and the newest that it reads.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"MUSTERJL";
 
@@ -155,12 +155,13 @@ pub(crate) fn read(disk: &dyn Disk, dir: &Path, number: u64, is_last: bool) -> R
                 at += frame_bytes;
                 continue;
             }
+            // What a right checksum stands for was written whole, so it is never torn: somebody may rely on it.
             Err(FrameError::KindUnknown(kind)) => {
                 return Err(JournalError::KindUnknown { path, offset: at as u64, kind });
             }
+            Err(FrameError::Malformed) => return Err(JournalError::RecordUnreadable { path, offset: at as u64 }),
             Err(FrameError::Incomplete) => "a record is cut off",
             Err(FrameError::Damaged) => "a checksum does not match",
-            Err(FrameError::Malformed) => "a record cannot be read",
         };
         if is_last && !is_followed_by_a_batch(&bytes, at) {
             return Ok(Segment { header, records, end: at as u64, is_torn: true });

@@ -356,18 +356,6 @@ fn a_missing_segment_is_named() {
     ));
 }
 
-#[test]
-fn a_newer_format_is_refused_politely() {
-    let dir = tempfile::tempdir().unwrap();
-    drop(Log::open(&Machine::system(), dir.path(), 1024, JOURNAL_ID).unwrap());
-    let path = segment::path_of(dir.path(), 1);
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[8] = 9;
-    fs::write(&path, bytes).unwrap();
-    let error = Log::open(&Machine::system(), dir.path(), 1024, JOURNAL_ID).err().unwrap();
-    assert!(matches!(error, JournalError::VersionUnsupported { found: 9, .. }), "{error}");
-}
-
 fn receipt() -> Vec<Record> {
     vec![Record::Report(Report {
         offset: 0,

@@ -75,13 +75,16 @@ impl Reader {
             Some(Body::Command(command)) => self.commands.take(command),
             Some(Body::DrainAck(_)) => self.shared.drain_acknowledged.notify_one(),
             Some(Body::Close(close)) => return Err(End::Closed(close)),
-            Some(Body::Unsupported(unsupported)) => {
-                tracing::info!(seq = unsupported.seq, "the server does not know a frame of this agent");
+            // All frames of this agent belong to the revision that both speak: a session cannot do without any of them.
+            Some(Body::Unsupported(wire::Unsupported { seq })) => {
+                return Err(End::ServerFault(format!(
+                    "the server does not know frame {seq} of this agent: upgrade the server"
+                )));
             }
             Some(Body::Welcome(_)) => return Err(End::ServerFault("a second Welcome came".to_owned())),
             None => {
                 let seq = frame.seq;
-                tracing::info!(seq, "the server sent a frame that this agent does not know");
+                tracing::warn!(seq, "refused a frame of the server that this agent does not know: upgrade the agent");
                 self.outbox.send(wire::agent_frame::Body::Unsupported(wire::Unsupported { seq }));
             }
         }

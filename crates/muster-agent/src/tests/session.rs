@@ -416,6 +416,33 @@ async fn an_unknown_frame_is_answered_and_changes_nothing() {
     session.dispatch(0, vec![attempt(1, "a", "ok")]).await;
 }
 
+#[tokio::test]
+async fn a_server_that_refuses_a_frame_of_the_agent_ends_the_session() {
+    let (mut bench, mut session) = Bench::new().await;
+    session.send(ServerBody::Unsupported(wire::Unsupported { seq: 2 })).await;
+    assert_eq!(session.goodbye().await, wire::goodbye::Reason::ServerFault);
+    drop(session);
+    bench.server.session().await.hello().await;
+}
+
+#[tokio::test]
+async fn a_server_that_chooses_a_revision_that_was_not_offered_gets_no_session() {
+    let mut server = super::HandDriven::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let agent = super::Agent::start(super::config(&server, dir.path()));
+    let mut session = server.session().await;
+    let offered = session.hello().await;
+    let protocol = offered.protocol_max + 1;
+    session.send(ServerBody::Welcome(wire::Welcome { protocol, ..welcome(0) })).await;
+    drop(session);
+    // It asks again, and takes what it offered.
+    let mut session = server.session().await;
+    session.hello().await;
+    session.welcome(0).await;
+    session.declare(1).await;
+    drop(agent);
+}
+
 fn close(reason: wire::close::Reason, permanent: bool) -> ServerBody {
     ServerBody::Close(wire::Close { reason: reason.into(), message: "do this".into(), retry_after_ms: 300, permanent })
 }

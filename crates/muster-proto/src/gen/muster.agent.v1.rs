@@ -1070,7 +1070,7 @@ pub mod close {
         DuplicateIdentity = 3,
         /// The journal is a copy or was restored: another process went on with it.
         JournalForked = 4,
-        /// No revision of the protocol is common.
+        /// No revision of the protocol is common; `message` tells which side to upgrade.
         ProtocolUnsupported = 5,
         /// The agent broke the protocol; `message` tells how.
         ProtocolFault = 6,
@@ -1118,7 +1118,7 @@ pub mod close {
         }
     }
 }
-/// A frame of this kind is not known here; it changed nothing.
+/// A frame of this kind is not known here: it is refused, and changed nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Unsupported {
     /// `seq` of the frame.
@@ -1238,8 +1238,10 @@ pub mod agent_service_client {
         /// Every acknowledgement means "durable here": DispatchAck after the agent's fsync, ReportAck after the server's commit.
         /// Durations cross the wire, never deadlines by wall clock; the receiver counts from the receipt of the frame.
         ///
-        /// A frame with a body that the receiver does not know is answered with Unsupported and changes nothing else. What must
-        /// not be ignored is sent only when both sides listed its capability.
+        /// A frame with a body that the receiver does not know is answered with Unsupported and changes nothing else: it is refused,
+        /// never skipped in silence, and its sender decides what that costs. A frame of the revision that both speak is one that a
+        /// session cannot do without: its refusal ends the session; that of a Command fails it at its caller. What belongs to no
+        /// revision, and kinds of content and reports that were added to one, are sent only when both sides listed the capability.
         ///
         /// buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         /// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
@@ -1322,8 +1324,10 @@ pub mod agent_service_server {
         /// Every acknowledgement means "durable here": DispatchAck after the agent's fsync, ReportAck after the server's commit.
         /// Durations cross the wire, never deadlines by wall clock; the receiver counts from the receipt of the frame.
         ///
-        /// A frame with a body that the receiver does not know is answered with Unsupported and changes nothing else. What must
-        /// not be ignored is sent only when both sides listed its capability.
+        /// A frame with a body that the receiver does not know is answered with Unsupported and changes nothing else: it is refused,
+        /// never skipped in silence, and its sender decides what that costs. A frame of the revision that both speak is one that a
+        /// session cannot do without: its refusal ends the session; that of a Command fails it at its caller. What belongs to no
+        /// revision, and kinds of content and reports that were added to one, are sent only when both sides listed the capability.
         ///
         /// buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         /// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME

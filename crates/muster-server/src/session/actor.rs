@@ -483,8 +483,17 @@ impl Actor {
                 }
             }
             Some(AgentBody::Goodbye(_)) => return Err(End::Goodbye),
-            Some(AgentBody::Unsupported(unsupported)) => self.commands.unsupported(unsupported.seq),
-            None => self.out.push(ServerBody::Unsupported(wire::Unsupported { seq })),
+            Some(AgentBody::Unsupported(wire::Unsupported { seq: refused })) => {
+                // A command fails at its caller. All other frames belong to the revision that both speak: a session cannot do
+                // without any of them.
+                if !self.commands.unsupported(refused) {
+                    return Err(End::Close(Ending::frame_unsupported(refused)));
+                }
+            }
+            None => {
+                tracing::warn!(seq, "refused a frame of the agent that this server does not know: upgrade the server");
+                self.out.push(ServerBody::Unsupported(wire::Unsupported { seq }));
+            }
         }
         Ok(())
     }

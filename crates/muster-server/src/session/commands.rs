@@ -160,13 +160,16 @@ impl Commands {
         (!taken).then_some(pending.bot)
     }
 
-    /// The agent did not know the frame with this number.
-    pub(super) fn unsupported(&mut self, seq: u64) {
+    /// The agent did not know the frame with this number. Whether it may have carried a command: then nothing else depends on it.
+    pub(super) fn unsupported(&mut self, seq: u64) -> bool {
         let known = self.frames.iter().find(|(sent, _)| *sent == seq).map(|(_, id)| *id);
         if let Some(pending) = known.and_then(|id| self.running.remove(&id)) {
             // A caller that went away does not miss it.
             let _ = pending.events.try_send(Event::Unsupported);
         }
+        let is_before_what_is_kept =
+            self.frames.len() == FRAMES_KEPT && self.frames.front().is_some_and(|(sent, _)| seq < *sent);
+        known.is_some() || is_before_what_is_kept
     }
 
     /// The caller went away: returns the bot of the command if it is still running, so that the agent can be told.

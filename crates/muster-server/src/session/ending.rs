@@ -1,7 +1,9 @@
 //! Why a session ends, and what the agent is told.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use muster_domain::revision::Side;
 use muster_domain::{NodeId, Violation};
 use muster_proto::agent_v1::Close;
 use muster_proto::agent_v1::close::Reason;
@@ -58,11 +60,21 @@ impl Ending {
         Ending::permanent(Reason::JournalForked, message)
     }
 
-    pub(super) fn protocol_unsupported(min: u32, max: u32, ours: u32) -> Self {
-        let message = format!(
-            "the agent speaks revisions {min} to {max} of the protocol, this server revision {ours}. Upgrade the older of the two"
-        );
+    pub(super) fn protocol_unsupported(theirs: RangeInclusive<u32>, ours: RangeInclusive<u32>, older: Side) -> Self {
+        let upgrade = match older {
+            Side::Agent => "Upgrade the agent",
+            Side::Server => "Upgrade the server, or go back to the agent of before",
+        };
+        let (theirs, ours) = (revisions(&theirs), revisions(&ours));
+        let message = format!("the agent speaks {theirs} of the protocol, this server {ours}. {upgrade}");
         Ending::permanent(Reason::ProtocolUnsupported, message)
+    }
+
+    /// The agent refused a frame that a session cannot do without.
+    pub(super) fn frame_unsupported(seq: u64) -> Self {
+        let message =
+            format!("the agent does not know frame {seq}, which a session cannot do without. Upgrade the agent");
+        Ending::new(Reason::ProtocolFault, message, RETRY_LATER)
     }
 
     pub(super) fn protocol_fault(message: impl Into<String>) -> Self {
@@ -118,6 +130,14 @@ impl Ending {
     /// The word for logs.
     pub(super) fn word(&self) -> &'static str {
         self.reason.as_str_name().trim_start_matches("REASON_")
+    }
+}
+
+fn revisions(range: &RangeInclusive<u32>) -> String {
+    if range.start() == range.end() {
+        format!("revision {}", range.start())
+    } else {
+        format!("revisions {} to {}", range.start(), range.end())
     }
 }
 

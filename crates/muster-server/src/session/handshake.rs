@@ -1,11 +1,12 @@
 //! The first frames of a session: who the agent is, whether it may have its node now, and where both stand.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use muster_domain::limits::FRAME_BYTES_MAX;
-use muster_domain::{NodeId, TenantId, Violation};
+use muster_domain::{NodeId, TenantId, Violation, revision};
 use muster_proto::agent_v1 as wire;
 use muster_proto::agent_v1::agent_frame::Body;
 use muster_store::{Forgotten, Held, SessionOpen, SessionOpened};
@@ -14,8 +15,8 @@ use super::ending::Ending;
 use super::registry::Handle;
 use super::{Broken, Context};
 
-/// The revision of the protocol that this server speaks.
-pub(super) const PROTOCOL: u32 = 1;
+/// The revisions of the protocol that this server speaks.
+const REVISIONS: RangeInclusive<u32> = 1..=1;
 
 /// What this server can do beyond the base of the protocol. Both sides have to list what must not be ignored.
 const CAPABILITIES: [&str; 0] = [];
@@ -45,6 +46,8 @@ pub(super) struct Opening {
 
 /// What an agent says of itself, checked.
 struct Hello {
+    /// The revision that both speak.
+    revision: u32,
     node: NodeId,
     agent_version: String,
     capabilities: Vec<String>,
@@ -89,7 +92,7 @@ where
         return Err(Some(Ending::duplicate_identity(&hello.node)));
     }
     let Hello { node, journal_id, credit, desired_version, receive_bytes_max, .. } = &hello;
-    let (node, journal_id, credit) = (node.clone(), *journal_id, *credit);
+    let (revision, node, journal_id, credit) = (hello.revision, node.clone(), *journal_id, *credit);
     let (mut desired_version, receive_bytes_max) = (*desired_version, *receive_bytes_max);
     let capabilities = hello.capabilities.iter().filter(|theirs| CAPABILITIES.contains(&theirs.as_str()));
     let capabilities = capabilities.cloned().collect();
@@ -120,7 +123,7 @@ where
         desired_version = 0;
     }
     let welcome = wire::Welcome {
-        protocol: PROTOCOL,
+        protocol: revision,
         epoch: opened.session.epoch.0,
         capabilities,
         heartbeat_interval_ms: millis(context.heartbeat_interval),
@@ -135,14 +138,17 @@ where
 }
 
 fn check(hello: wire::Hello) -> Result<Hello, Option<Ending>> {
-    let (min, max) = (hello.protocol_min, hello.protocol_max);
-    if !(min..=max).contains(&PROTOCOL) {
-        return Err(Some(Ending::protocol_unsupported(min, max, PROTOCOL)));
+    let theirs = hello.protocol_min..=hello.protocol_max;
+    if theirs.is_empty() {
+        let violation = Violation::new("protocol_max", "must be at least protocol_min");
+        return Err(Some(Ending::bad_hello(&violation)));
     }
-    read(hello).map_err(|violation| Some(Ending::bad_hello(&violation)))
+    let revision = revision::common(&theirs, &REVISIONS)
+        .map_err(|older| Some(Ending::protocol_unsupported(theirs, REVISIONS, older)))?;
+    read(hello, revision).map_err(|violation| Some(Ending::bad_hello(&violation)))
 }
 
-fn read(hello: wire::Hello) -> Result<Hello, Violation> {
+fn read(hello: wire::Hello, revision: u32) -> Result<Hello, Violation> {
     let id = |field: &str, bytes: &[u8]| -> Result<[u8; 16], Violation> {
         bytes.try_into().map_err(|_| Violation::new(field, format!("must have 16 bytes, has {}", bytes.len())))
     };
@@ -166,6 +172,7 @@ fn read(hello: wire::Hello) -> Result<Hello, Violation> {
         bytes => bytes.min(FRAME_BYTES_MAX),
     };
     Ok(Hello {
+        revision,
         node: NodeId::from_resource_name(&hello.node).map_err(|violation| violation.below("node"))?,
         agent_version: hello.agent_version.chars().filter(|c| !c.is_control()).take(VERSION_CHARS_MAX).collect(),
         capabilities: hello.capabilities,

@@ -40,10 +40,8 @@ async fn what_no_retry_mends_is_permanent_and_says_what_to_do() {
     let (reason, close) = refused_hello(&world, wire::Hello { node: "nodes/other".into(), ..hello() }).await;
     assert_eq!((reason, close.permanent), (Reason::NodeUnknown, true));
     assert!(close.message.contains("Declare it"));
-    let newer = wire::Hello { protocol_min: 2, protocol_max: 3, ..hello() };
-    let (reason, close) = refused_hello(&world, newer).await;
-    assert_eq!((reason, close.permanent), (Reason::ProtocolUnsupported, true));
     for bad in [
+        wire::Hello { protocol_min: 3, protocol_max: 1, ..hello() },
         wire::Hello { node: "Not A Node".into(), ..hello() },
         wire::Hello { journal_id: vec![1; 15], ..hello() },
         wire::Hello { process_id: vec![], ..hello() },
@@ -54,6 +52,31 @@ async fn what_no_retry_mends_is_permanent_and_says_what_to_do() {
         assert_eq!((reason, close.permanent), (Reason::ProtocolFault, true), "{}", close.message);
         assert!(close.message.starts_with("hello."), "{}", close.message);
     }
+}
+
+#[tokio::test]
+async fn without_a_common_revision_the_older_side_is_named() {
+    let world = World::with_bots(&[]).await;
+    for (protocol_min, protocol_max, expected) in [
+        (0, 0, "the agent speaks revision 0 of the protocol, this server revision 1. Upgrade the agent"),
+        (
+            2,
+            3,
+            "the agent speaks revisions 2 to 3 of the protocol, this server revision 1. Upgrade the server, or go back to the \
+             agent of before",
+        ),
+    ] {
+        let (reason, close) = refused_hello(&world, wire::Hello { protocol_min, protocol_max, ..hello() }).await;
+        assert_eq!((reason, close.permanent, close.message.as_str()), (Reason::ProtocolUnsupported, true, expected));
+    }
+    assert!(!world.node().await.online);
+}
+
+#[tokio::test]
+async fn an_older_agent_that_speaks_our_revision_is_welcome() {
+    let world = World::with_bots(&[]).await;
+    let older = wire::Hello { protocol_min: 0, protocol_max: 1, ..hello() };
+    assert_eq!(Agent::open_with(&world, older).await.welcome.protocol, 1);
 }
 
 #[tokio::test]
@@ -148,6 +171,17 @@ async fn an_unknown_frame_is_answered_and_changes_nothing() {
         agent.wait(|body| if let Body::Unsupported(unsupported) = body { Ok(unsupported) } else { Err(body) }).await;
     assert_eq!(unsupported.seq, seq);
     agent.heartbeat().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_refuses_a_frame_that_it_must_know_is_told_to_be_upgraded() {
+    let world = World::with_bots(&["a"]).await;
+    let mut agent = Agent::open(&world).await;
+    agent.desired().await;
+    agent.send(AgentBody::Unsupported(wire::Unsupported { seq: 2 })).await;
+    let (reason, close) = agent.closed().await;
+    assert_eq!((reason, close.permanent), (Reason::ProtocolFault, false));
+    assert_eq!(close.message, "the agent does not know frame 2, which a session cannot do without. Upgrade the agent");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use data_encoding::BASE32_DNSSEC;
 use jiff::Timestamp;
 
 use crate::Violation;
-use crate::limits::RESOURCE_ID_CHARS_MAX;
+use crate::limits::{MESSAGE_IDS_PER_MS_MAX, RESOURCE_ID_CHARS_MAX};
 
 /// Checks the spelling that all resource ids share: lower-case letters, digits and hyphens, as in a DNS label.
 fn check_resource_id(text: &str) -> Result<(), Violation> {
@@ -121,11 +121,31 @@ impl fmt::Display for Epoch {
     }
 }
 
+/// Where in each millisecond somebody who issues ids of messages begins: drawn at random, once, by each opening of a store.
+///
+/// Two openings that go on from copies of one database, and issue in the same milliseconds, issue the same id only if their
+/// starts lie closer together than as many ids as one of them issues in a millisecond. So it happens with a chance of
+/// `(a + b) / 2^22`, where they issue `a` and `b` ids in a millisecond at the most: one in two million for single messages, and
+/// one in 8,192 if both are as busy as [`MESSAGE_IDS_PER_MS_MAX`] lets them be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdStart(i64);
+
+impl IdStart {
+    /// The first place that is not one: a whole millisecond of ids has room behind each of the others.
+    const END: i64 = (1 << MessageId::PLACE_BITS) - MESSAGE_IDS_PER_MS_MAX + 1;
+
+    /// The start that random bits come to.
+    pub fn from_entropy(bits: u32) -> Self {
+        IdStart(i64::from(bits) % Self::END)
+    }
+}
+
 /// A message, in the order of acceptance.
 ///
-/// 41 bits of milliseconds since 2024-01-01, 6 bits that tell the issuing replicas apart, 16 bits of sequence. Issued by
-/// the one writer of a replica, strictly growing there even when the clock steps back. A database that was restored from a
-/// backup issues none again, unless its clock is behind what was issued. Fits a signed 64-bit column, so that rows and indexes stay narrow and append in order.
+/// 41 bits of milliseconds since 2024-01-01, and 22 bits of place in the millisecond. Issued by the one writer of a database,
+/// strictly growing even when the clock steps back. A database that was restored from a backup issues none again: those that a
+/// clock in order shows are new, and one that is behind is made up for by the [`IdStart`] of each opening. Fits a signed 64-bit
+/// column, so that rows and indexes stay narrow and append in order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(i64);
 
@@ -133,15 +153,12 @@ impl MessageId {
     /// The collection of the API that holds messages.
     pub const COLLECTION: &'static str = "messages";
 
-    const SEQUENCE_BITS: u32 = 16;
-    const REPLICA_BITS: u32 = 6;
+    const PLACE_BITS: u32 = 22;
     /// 2024-01-01T00:00:00Z in milliseconds of the Unix epoch.
     const EPOCH_MS: i64 = 1_704_067_200_000;
-    /// Replicas that can issue ids side by side.
-    pub const REPLICAS_MAX: u8 = 1 << Self::REPLICA_BITS;
 
     /// The span of numbers that are issued within a day of UTC: a number divided by it counts the days since 2024-01-01.
-    pub const PER_DAY: i64 = (24 * 3600 * 1000) << (Self::REPLICA_BITS + Self::SEQUENCE_BITS);
+    pub const PER_DAY: i64 = (24 * 3600 * 1000) << Self::PLACE_BITS;
 
     /// Takes a number that was issued before.
     pub fn from_raw(raw: i64) -> Option<Self> {
@@ -156,30 +173,33 @@ impl MessageId {
     /// The smallest id that can be issued at `time`: ids below it were accepted earlier.
     pub fn floor(time: Timestamp) -> Self {
         let ms = (time.as_millisecond() - Self::EPOCH_MS).max(0);
-        MessageId((ms << (Self::REPLICA_BITS + Self::SEQUENCE_BITS)).max(1))
+        MessageId((ms << Self::PLACE_BITS).max(1))
     }
 
-    /// The next id of a replica after `last` (its own latest), at `now`.
-    pub fn next(last: Option<MessageId>, replica: u8, now: Timestamp) -> Self {
-        debug_assert!(replica < Self::REPLICAS_MAX);
-        let fresh = Self::floor(now).0 & !0x3f_ffff | i64::from(replica) << Self::SEQUENCE_BITS;
-        match last {
-            Some(MessageId(last)) if last >= fresh => {
-                let following = last + 1;
-                if following & 0xffff == 0 {
-                    // The sequence of this millisecond is used up: borrow from the next one, in the replica's own lane.
-                    MessageId(((following >> 22) + 1) << 22 | i64::from(replica) << Self::SEQUENCE_BITS)
-                } else {
-                    MessageId(following)
-                }
-            }
-            _ => MessageId(fresh.max(1)),
+    /// The id that follows `last` (the latest that the database has) at `now`.
+    ///
+    /// Each millisecond has [`MESSAGE_IDS_PER_MS_MAX`] places from `start` on. Where `last` has used the present one up, or is
+    /// ahead of the clock, the id has the next place behind `last`, which may be one of the next millisecond. An `IdStart` that
+    /// was drawn anew leaves `last` behind by a millisecond at the most, so that not even a server that restarts all day long
+    /// before its clock has caught up leaves the clock behind.
+    pub fn next(last: Option<MessageId>, start: IdStart, now: Timestamp) -> Self {
+        let first_of = |ms: i64| MessageId((ms << Self::PLACE_BITS | start.0).max(1));
+        let fresh = first_of(Self::floor(now).0 >> Self::PLACE_BITS);
+        let Some(last) = last.filter(|last| *last >= fresh) else { return fresh };
+        let ms = last.0 >> Self::PLACE_BITS;
+        let place = last.0 & ((1 << Self::PLACE_BITS) - 1);
+        if place < start.0 {
+            first_of(ms)
+        } else if place < start.0 + MESSAGE_IDS_PER_MS_MAX - 1 {
+            MessageId(last.0 + 1)
+        } else {
+            first_of(ms + 1)
         }
     }
 
     /// When the message was accepted, to the millisecond.
     pub fn accept_time(self) -> Timestamp {
-        let ms = (self.0 >> (Self::REPLICA_BITS + Self::SEQUENCE_BITS)) + Self::EPOCH_MS;
+        let ms = (self.0 >> Self::PLACE_BITS) + Self::EPOCH_MS;
         Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX)
     }
 
@@ -219,6 +239,8 @@ impl FromStr for MessageId {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -242,20 +264,39 @@ mod tests {
     proptest! {
         #[test]
         fn message_ids_grow_whatever_the_clock_does(
-            replica in 0..MessageId::REPLICAS_MAX,
-            times in prop::collection::vec(1_704_067_200_000i64..1_900_000_000_000, 1..200),
+            openings in prop::collection::vec(
+                (any::<u32>(), prop::collection::vec(1_704_067_200_000i64..1_900_000_000_000, 1..50)), 1..5,
+            ),
         ) {
             let mut last = None;
-            for ms in times {
-                let next = MessageId::next(last, replica, at(ms));
-                if let Some(last) = last {
-                    prop_assert!(next > last);
+            for (bits, times) in openings {
+                let start = IdStart::from_entropy(bits);
+                for ms in times {
+                    let next = MessageId::next(last, start, at(ms));
+                    if let Some(last) = last {
+                        prop_assert!(next > last);
+                    }
+                    prop_assert!(next.accept_time() >= at(ms));
+                    prop_assert_eq!(next.to_string().parse::<MessageId>().unwrap(), next);
+                    last = Some(next);
                 }
-                prop_assert!(next.accept_time() >= at(ms));
-                prop_assert_eq!(next.raw() >> 16 & 0x3f, i64::from(replica));
-                prop_assert_eq!(next.to_string().parse::<MessageId>().unwrap(), next);
-                last = Some(next);
             }
+        }
+
+        #[test]
+        fn openings_of_copies_issue_different_ids_at_the_same_time(
+            backup in 1_800_000_000_000i64..1_800_000_000_100,
+            (one, other) in (0..IdStart::END, 0..IdStart::END),
+            times in prop::collection::vec(1_800_000_000_000i64..1_800_000_000_100, 1..2_000),
+        ) {
+            prop_assume!((one - other).abs() >= MESSAGE_IDS_PER_MS_MAX);
+            let backup = MessageId::next(None, IdStart(7), at(backup));
+            let issue = |start| {
+                let mut last = Some(backup);
+                let next = |ms: &i64| { last = Some(MessageId::next(last, start, at(*ms))); last };
+                times.iter().filter_map(next).collect::<BTreeSet<_>>()
+            };
+            prop_assert!(issue(IdStart(one)).is_disjoint(&issue(IdStart(other))));
         }
 
         #[test]
@@ -274,9 +315,32 @@ mod tests {
     #[test]
     fn a_full_millisecond_borrows_from_the_next() {
         let now = at(1_800_000_000_000);
-        let full = MessageId(MessageId::floor(now).0 | 5 << 16 | 0xffff);
-        let next = MessageId::next(Some(full), 5, now);
-        assert_eq!(next.accept_time(), at(1_800_000_000_001));
-        assert_eq!(next.raw() & 0x3f_ffff, 5 << 16);
+        for start in [0, 5, IdStart::END - 1].map(IdStart) {
+            let mut last = None;
+            for number in 0..MESSAGE_IDS_PER_MS_MAX + 1 {
+                let next = MessageId::next(last, start, now);
+                assert_eq!(next.accept_time(), at(1_800_000_000_000 + number / MESSAGE_IDS_PER_MS_MAX));
+                assert_eq!(next.raw() & 0x3f_ffff, start.0 + number % MESSAGE_IDS_PER_MS_MAX);
+                last = Some(next);
+            }
+        }
+    }
+
+    #[test]
+    fn restarts_behind_the_clock_advance_a_millisecond_each_at_the_most() {
+        let (ahead, now) = (at(1_800_000_060_000), at(1_800_000_000_000));
+        let mut last = MessageId::next(None, IdStart(77), ahead);
+        for restarts in 1..1_000u32 {
+            last = MessageId::next(Some(last), IdStart::from_entropy(restarts.wrapping_mul(0x9e37_79b9)), now);
+            assert!(last.accept_time() <= at(1_800_000_060_000 + i64::from(restarts)));
+        }
+    }
+
+    #[test]
+    fn random_bits_begin_where_a_millisecond_has_room() {
+        assert_eq!(IdStart::from_entropy(0), IdStart(0));
+        assert_eq!(IdStart::from_entropy((IdStart::END - 1) as u32), IdStart(IdStart::END - 1));
+        assert_eq!(IdStart::from_entropy(IdStart::END as u32), IdStart(0));
+        assert_eq!(IdStart::END - 1 + MESSAGE_IDS_PER_MS_MAX, 1 << MessageId::PLACE_BITS);
     }
 }

@@ -31,7 +31,7 @@ pub mod tenant;
 pub mod violation;
 
 pub use address::{Address, Network};
-pub use id::{BotId, Epoch, GatewayId, MessageId, NodeId, TenantId};
+pub use id::{BotId, Epoch, GatewayId, IdStart, MessageId, NodeId, TenantId};
 pub use violation::Violation;
 
 /// A point in time. Columns and frames carry it as microseconds since the Unix epoch.

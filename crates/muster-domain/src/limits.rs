@@ -5,6 +5,10 @@ use std::time::Duration;
 /// Characters in the id of a tenant, node, gateway or bot. One DNS label, so that an id can serve as a host or metric label.
 pub const RESOURCE_ID_CHARS_MAX: usize = 63;
 
+/// Ids of messages in one millisecond; more borrow from the next ones. Above what a database commits (150,000 a second), so that
+/// ids do not run away from the clock, and small, so that ids that two copies of a database issue hardly ever meet.
+pub const MESSAGE_IDS_PER_MS_MAX: i64 = 256;
+
 /// Characters of a text message. The smallest limit of the networks that publish one (WhatsApp Cloud API and Telegram: 4,096).
 pub const TEXT_CHARS_MAX: usize = 4_096;
 

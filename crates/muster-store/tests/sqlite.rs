@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use muster_domain::Timestamp;
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::limits::SILENCE_MAX;
 use muster_domain::message::Outcome;
+use muster_domain::{IdStart, Timestamp};
 use muster_store::conformance::fixture::{Fixture, outcome, refused, sent, text};
 use muster_store::sqlite::SqliteStore;
 use muster_store::{Clock, SessionOpen, Store, StoreError};
@@ -198,7 +198,10 @@ async fn a_newer_schema_is_left_alone() {
 async fn the_time_of_what_happens_is_that_of_the_clock_that_was_given() {
     let dir = tempfile::tempdir().unwrap();
     let shown = Timestamp::now() - Duration::from_secs(1_000);
-    let store = SqliteStore::open_by(&dir.path().join("muster.db"), Clock::new(move || shown)).await.unwrap();
+    let store =
+        SqliteStore::open_by(&dir.path().join("muster.db"), Clock::new(move || shown), IdStart::from_entropy(0))
+            .await
+            .unwrap();
     assert_eq!(store.now(), shown);
     let fixture = Fixture::new(Arc::new(store)).await;
     let session = fixture.open_connected().await;
@@ -213,7 +216,7 @@ async fn a_wait_that_was_told_to_be_over_is_told_again_when_the_clock_was_set_ba
     let ahead = Arc::new(AtomicU64::new(0));
     let (beginning, shown) = (Timestamp::now(), Arc::clone(&ahead));
     let clock = Clock::new(move || beginning + Duration::from_secs(shown.load(Ordering::Relaxed)));
-    let store = SqliteStore::open_by(&dir.path().join("muster.db"), clock).await.unwrap();
+    let store = SqliteStore::open_by(&dir.path().join("muster.db"), clock, IdStart::from_entropy(0)).await.unwrap();
     let fixture = Fixture::new(Arc::new(store)).await;
     let session = fixture.open_connected().await;
     let attempt = fixture.dispatched(&session).await;

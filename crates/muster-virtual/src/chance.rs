@@ -28,6 +28,11 @@ impl Chance {
         self.draw(|rng| rng.random_range(least..=most))
     }
 
+    /// Bits.
+    pub(crate) fn bits(&self) -> u32 {
+        self.draw(|rng| rng.random())
+    }
+
     /// A time in milliseconds, both ends included.
     pub(crate) fn millis(&self, least: u64, most: u64) -> Duration {
         Duration::from_millis(self.between(least, most))

@@ -20,7 +20,7 @@ use muster_domain::message::{Idempotency, Message, NewMessage};
 use muster_domain::node::Node;
 use muster_domain::resolution::{Resolution, ResolutionRecord};
 use muster_domain::tenant::{Tenant, TenantSpec};
-use muster_domain::{BotId, Epoch, GatewayId, MessageId, NodeId, TenantId, Timestamp};
+use muster_domain::{BotId, Epoch, GatewayId, IdStart, MessageId, NodeId, TenantId, Timestamp};
 use muster_store::sqlite::SqliteStore;
 use muster_store::{
     AcceptResult, ApplyError, AttemptAtNode, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes, Claim, Claimed,
@@ -63,7 +63,9 @@ impl Database {
     /// Opens the store for a server.
     pub(crate) fn open(self: &Arc<Self>, power: Power) -> Result<Arc<VirtualStore>> {
         let clock = self.clock.clone();
-        let real = self.wait(SqliteStore::open_by(&self.path, Clock::new(move || clock.timestamp())))?;
+        let clock = Clock::new(move || clock.timestamp());
+        let id_start = IdStart::from_entropy(self.weather.chance.bits());
+        let real = self.wait(SqliteStore::open_by(&self.path, clock, id_start))?;
         Ok(Arc::new(VirtualStore { real, database: Arc::clone(self), power }))
     }
 

@@ -47,7 +47,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_domain::{TenantId, Timestamp};
+use muster_domain::{IdStart, TenantId, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use sqlx::migrate::Migrator;
@@ -94,14 +94,14 @@ impl SqliteStore {
     /// [`StoreError::Locked`] when another server has the file, [`StoreError::TooNew`], [`StoreError::Corrupt`] and
     /// [`StoreError::NotWritable`] as their names say.
     pub async fn open(path: &Path) -> Result<Self> {
-        Self::open_by(path, Clock::system()).await
+        Self::open_by(path, Clock::system(), IdStart::from_entropy(rand::random())).await
     }
 
-    /// [`SqliteStore::open`] with another clock than the machine's.
+    /// [`SqliteStore::open`] with another clock than the machine's, and with chosen ids.
     ///
     /// # Errors
     /// Those of [`SqliteStore::open`].
-    pub async fn open_by(path: &Path, clock: Clock) -> Result<Self> {
+    pub async fn open_by(path: &Path, clock: Clock, id_start: IdStart) -> Result<Self> {
         let lock = lock(path)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -116,7 +116,7 @@ impl SqliteStore {
         migrate(&mut connection).await?;
         end_sessions(&mut connection, clock.now()).await?;
         let directory = Arc::new(Directory::load(&mut connection).await?);
-        let txn = Txn::new(writing_connection(path)?, Arc::clone(&directory), clock.clone())?;
+        let txn = Txn::new(writing_connection(path)?, Arc::clone(&directory), clock.clone(), id_start)?;
         close(connection).await;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_domain::message::MessageState;
-use muster_domain::{MessageId, Timestamp};
+use muster_domain::{IdStart, MessageId, Timestamp};
 use rusqlite::types::FromSql;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, Row, params};
 
@@ -14,9 +14,6 @@ use super::directory::{Directory, Edit};
 use super::turns::Turns;
 use super::under_way::UnderWay;
 use crate::{Clock, Result};
-
-/// The part of the ids that tells replicas apart. A file has one server.
-const REPLICA: u8 = 0;
 
 /// A transaction.
 pub(super) struct Txn {
@@ -33,6 +30,7 @@ pub(super) struct Txn {
     /// What is known of messages under way.
     pub(super) under_way: UnderWay,
     last_id: Option<MessageId>,
+    id_start: IdStart,
     counts: Vec<(i64, MessageState, i64)>,
     changes: Vec<Change>,
     edits: Vec<Edit>,
@@ -48,7 +46,12 @@ pub(super) struct Mark {
 
 impl Txn {
     /// Takes the connection over, with the ids and numbers that it goes on from.
-    pub(super) fn new(connection: Connection, directory: Arc<Directory>, clock: Clock) -> Result<Self> {
+    pub(super) fn new(
+        connection: Connection,
+        directory: Arc<Directory>,
+        clock: Clock,
+        id_start: IdStart,
+    ) -> Result<Self> {
         let last = "SELECT (SELECT max(message_id) FROM message), (SELECT max(inbound_id) FROM inbound), \
             (SELECT max(last_seq) FROM change)";
         let (message, inbound, head): (Option<i64>, Option<i64>, Option<i64>) =
@@ -62,6 +65,7 @@ impl Txn {
             turns: Turns::default(),
             under_way: UnderWay::default(),
             last_id: message.max(inbound).and_then(MessageId::from_raw),
+            id_start,
             counts: Vec::new(),
             changes: Vec::new(),
             edits: Vec::new(),
@@ -123,7 +127,7 @@ impl Txn {
 
     /// The next id for a message or an inbound message.
     pub(super) fn issue_id(&mut self) -> MessageId {
-        let id = MessageId::next(self.last_id, REPLICA, self.now);
+        let id = MessageId::next(self.last_id, self.id_start, self.now);
         self.last_id = Some(id);
         id
     }

@@ -1,6 +1,7 @@
 //! The promises, held against the ledger and what the API says. Nothing else is believed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use muster_proto::v1::MessageState;
 use serde::{Deserialize, Serialize};
@@ -17,8 +18,15 @@ pub(crate) struct Evidence {
     pub(crate) was_restored: bool,
     /// Agents whose disk lost what it had acknowledged.
     pub(crate) liars: BTreeSet<String>,
-    /// Agents that ran beside a clone of theirs, and the clones.
-    pub(crate) twins: BTreeSet<String>,
+    /// Agents that ran beside a clone of theirs, and the clones, each with the time at which the first clone was made.
+    pub(crate) twins: BTreeMap<String, Duration>,
+}
+
+impl Evidence {
+    /// Whether a message left by the hands of a clone, or of its original once that had a clone.
+    fn is_by_twin(&self, entry: &Taken) -> bool {
+        self.twins.get(&entry.agent).is_some_and(|since| entry.at >= *since)
+    }
 }
 
 /// How many messages came to what.
@@ -37,16 +45,21 @@ pub(crate) struct Tally {
 ///   remember still holds: nothing is sent twice, and nothing that was sent is called unsent.
 /// - A disk that acknowledged a sync and lost it takes the memory of what was handed over with it: a message that this agent
 ///   had handed over may be handed over again, out of order, or be called unsent.
-/// - A clone that runs beside its original holds what the original holds: what both of them hold, both may hand over, once each.
+/// - A clone that runs beside its original holds what the original holds: what both of them hold, both may hand over, once each. Of
+///   the two the server believes one, and the journal of the other is moved away: what that one handed over may be called unsent.
 pub(crate) fn check(evidence: &Evidence, chronicle: &Chronicle) -> Tally {
     let mut taken: BTreeMap<String, Vec<&Taken>> = BTreeMap::new();
     for entry in &evidence.taken {
         taken.entry(format!("messages/{}", entry.message)).or_default().push(entry);
     }
+    let is_forgotten = |name: &str| {
+        let entries = taken.get(name).into_iter().flatten();
+        entries.into_iter().all(|entry| evidence.liars.contains(&entry.agent) || evidence.is_by_twin(entry))
+    };
     let by_liar = |name: &str| taken.get(name).into_iter().flatten().any(|entry| evidence.liars.contains(&entry.agent));
     for (name, entries) in &taken {
         let hands: BTreeSet<&str> = entries.iter().map(|entry| entry.agent.as_str()).collect();
-        let by_twins = hands.len() == entries.len() && hands.iter().all(|agent| evidence.twins.contains(*agent));
+        let by_twins = hands.len() == entries.len() && entries.iter().all(|entry| evidence.is_by_twin(entry));
         if entries.len() > 1 && !by_liar(name) && !by_twins {
             let by: Vec<_> = entries.iter().map(|entry| format!("{} at {:?}", entry.agent, entry.at)).collect();
             chronicle.violation("P2", format_args!("{name} ({}) was taken twice: {}", entries[0].body, by.join(", ")));
@@ -71,7 +84,7 @@ pub(crate) fn check(evidence: &Evidence, chronicle: &Chronicle) -> Tally {
                 }
             }
             Some(Some(MessageState::Failed | MessageState::Expired | MessageState::Cancelled)) => {
-                if was_taken && !by_liar(&accepted.name) {
+                if was_taken && !is_forgotten(&accepted.name) {
                     chronicle.violation("P2", format_args!("{what} is called unsent, and was taken"));
                 }
             }
@@ -92,8 +105,8 @@ fn check_order(evidence: &Evidence, chronicle: &Chronicle) {
     let priorities: BTreeMap<String, i32> =
         evidence.desk.accepted().into_iter().filter(is_known).map(|one| (one.name, one.priority.into())).collect();
     let mut last: BTreeMap<(String, String, i32), &Taken> = BTreeMap::new();
-    let is_out_of_order = |agent: &String| evidence.liars.contains(agent) || evidence.twins.contains(agent);
-    for entry in evidence.taken.iter().filter(|entry| !is_out_of_order(&entry.agent)) {
+    let is_out_of_order = |entry: &&Taken| evidence.liars.contains(&entry.agent) || evidence.is_by_twin(entry);
+    for entry in evidence.taken.iter().filter(|entry| !is_out_of_order(entry)) {
         // A message whose acceptance was never acknowledged has a priority that only its client knows.
         let Some(priority) = priorities.get(&format!("messages/{}", entry.message)) else { continue };
         let pair = (entry.bot.to_string(), entry.recipient.as_str().to_owned(), *priority);

@@ -1,6 +1,6 @@
 //! One simulation: the hosts, their common time, and what the storm does to them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,8 +52,8 @@ struct World {
     agents: Vec<AgentHost>,
     clones: Vec<(AgentHost, Duration)>,
     clients: Option<Host<()>>,
-    /// Agents that ran beside a clone of theirs, and the clones.
-    twins: BTreeSet<String>,
+    /// Agents that ran beside a clone of theirs, and the clones, each with the time at which the first clone was made.
+    twins: BTreeMap<String, Duration>,
 }
 
 /// Runs the simulation of a seed, with its database in `dir`.
@@ -86,7 +86,7 @@ pub(crate) fn run(seed: u64, dir: &Path, shows: bool, time: Time) -> Result<Ende
         agents: agents.collect(),
         clones: Vec::new(),
         clients: Some(Host::start(&time, clients.run()).context("start the clients")?),
-        twins: BTreeSet::new(),
+        twins: BTreeMap::new(),
         storm,
         weather,
         network,
@@ -243,12 +243,15 @@ impl World {
         let original = &mut self.agents[number];
         original.may_be_refused = true;
         let (name, disk) = (format!("clone{number}"), original.disk.copy(2));
-        self.twins.extend([name.clone(), original.name.clone()]);
         self.weather.chronicle.fault(&name, "cloned agent", format_args!("of {}", original.name));
         let weather = self.weather.clone();
-        let mut clone = AgentHost::new(number, name, disk, weather, self.network.clone(), self.ledger.clone());
+        let mut clone = AgentHost::new(number, name.clone(), disk, weather, self.network.clone(), self.ledger.clone());
         clone.may_be_refused = true;
-        let until = self.now() + self.weather.chance.millis(CLONE_RUNS.0, CLONE_RUNS.1);
+        let now = self.now();
+        for twin in [name, self.agents[number].name.clone()] {
+            self.twins.entry(twin).or_insert(now);
+        }
+        let until = now + self.weather.chance.millis(CLONE_RUNS.0, CLONE_RUNS.1);
         self.clones.push((clone, until));
     }
 }

@@ -191,6 +191,7 @@ async fn send_and_measure(stage: &mut Stage, messages: u64) -> Result<Finished> 
         priority: None,
         not_before: None,
         validity: None,
+        on_uncertain: None,
         folder: stage.folder().to_owned(),
         zone: TimeZone::UTC,
     };

@@ -21,6 +21,7 @@ pub mod life;
 pub mod limits;
 pub mod message;
 pub mod node;
+pub mod on_uncertain;
 pub mod reconnect;
 pub mod replay;
 pub mod resolution;

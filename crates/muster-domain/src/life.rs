@@ -365,7 +365,7 @@ pub fn after_decision(facts: &Facts, resolution: Resolution) -> Result<Step, Und
         Resolution::Resend if facts.is_over => Err(Undecidable::Expired),
         Resolution::Resend => Ok(Step { to: MessageState::Waiting, place: Place::Ready, end: None, failure: None }),
         Resolution::Drop => {
-            let why = "an operator dropped the message without knowing whether it was sent";
+            let why = "dropped without knowing whether it was sent";
             let failure = Failure::new(FailureReason::OutcomeUnknown, why);
             Ok(Step::finish(MessageState::Failed, None, Some(failure)))
         }

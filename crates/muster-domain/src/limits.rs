@@ -54,6 +54,14 @@ pub const VALIDITY_MIN: Duration = Duration::from_secs(1);
 /// and a report that comes later still settles it.
 pub const SILENCE_MAX: Duration = Duration::from_secs(3600);
 
+/// How long a message is uncertain before the policy RESEND has it sent again, unless the server is set otherwise. Gateways that
+/// retry their webhooks deliver most of what they have to say within minutes.
+pub const UNCERTAIN_WAIT_DEFAULT: Duration = Duration::from_secs(10 * 60);
+
+/// How often a policy has one message sent again. Once: its recipient gets it twice at the most, and an outcome that is unknown
+/// twice in a row says more about the gateway than about the message, so an operator looks.
+pub const POLICY_RESENDS_MAX: u32 = 1;
+
 /// How long a drain of a node may be waited for. A day: longer is a cordon.
 pub const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 

@@ -6,7 +6,7 @@
 //! accept → WAITING → DISPATCHED ────┤
 //!             │          ├→ SENT → DELIVERED → READ
 //!             │          ├→ FAILED          (a SENT message may still fail by a receipt)
-//!             │          ├→ UNCERTAIN       (a late report resolves it, or an operator: SENT, FAILED, or WAITING again)
+//!             │          ├→ UNCERTAIN       (a late report resolves it, an operator or its policy: SENT, FAILED, or WAITING again)
 //!             ├──────────┼→ EXPIRED
 //!             └──────────┴→ CANCELLED
 //! ```
@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use crate::content::{Content, Courtesy, ReplyTarget};
 use crate::failure::Failure;
 use crate::limits::{HORIZON, IDEMPOTENCY_KEY_BYTES_MAX, PAST_TOLERANCE, VALIDITY_DEFAULT, VALIDITY_MIN};
+use crate::on_uncertain::OnUncertain;
 use crate::{Address, BotId, MessageId, Violation};
 
 /// Which queue a message of a bot waits in. Lower ones leave first; order within one is the order of acceptance.
@@ -216,6 +217,8 @@ pub struct NewMessage {
     pub reply_to: Option<ReplyTarget>,
     /// What is done around a reply.
     pub courtesy: Courtesy,
+    /// What is done if nobody can tell whether it was sent.
+    pub on_uncertain: OnUncertain,
 }
 
 /// A client's key for one message, with the fingerprint of what it was first used for.
@@ -316,6 +319,8 @@ pub struct Message {
     pub reply_to: Option<ReplyTarget>,
     /// What is done around a reply.
     pub courtesy: Courtesy,
+    /// What is done if nobody can tell whether it was sent.
+    pub on_uncertain: OnUncertain,
     /// Where it is in its life.
     pub state: MessageState,
     /// Attempts that were committed so far.

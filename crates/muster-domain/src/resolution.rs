@@ -1,11 +1,11 @@
-//! What operators decide about messages of which nobody can tell whether they were sent.
+//! What is decided about messages of which nobody can tell whether they were sent.
 
 use jiff::Timestamp;
 
 use crate::Violation;
 use crate::limits::NOTE_CHARS_MAX;
 
-/// What an operator takes an uncertain message for.
+/// What an uncertain message is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resolution {
     /// It arrived.
@@ -30,16 +30,40 @@ impl Resolution {
     }
 }
 
+/// Who decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DecidedBy {
+    /// A person.
+    Operator,
+    /// The message's [`OnUncertain`](crate::on_uncertain::OnUncertain): nobody looked.
+    Policy,
+}
+
+impl DecidedBy {
+    /// All of them, in the order of declaration.
+    pub const ALL: [DecidedBy; 2] = [DecidedBy::Operator, DecidedBy::Policy];
+
+    /// The stable spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DecidedBy::Operator => "OPERATOR",
+            DecidedBy::Policy => "POLICY",
+        }
+    }
+}
+
 /// A decision about one message, as it is kept for the trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolutionRecord {
     /// What was decided.
     pub resolution: Resolution,
+    /// Who decided.
+    pub decided_by: DecidedBy,
     /// The latest attempt at that time; zero if the server knew of none.
     pub attempt_no: u32,
     /// When.
     pub time: Timestamp,
-    /// What it rests on, in the operator's words.
+    /// What it rests on, in the operator's words; empty for a policy.
     pub reason: String,
     /// What a late report or receipt said against it.
     pub conflict: Option<String>,

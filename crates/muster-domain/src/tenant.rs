@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::limits::TENANT_WEIGHT_MAX;
+use crate::on_uncertain::OnUncertain;
 use crate::{TenantId, Violation};
 
 /// What the operator declares about a tenant.
@@ -12,6 +13,8 @@ pub struct TenantSpec {
     pub id: TenantId,
     /// Its share where tenants contend, in relation to the others: 1 to [`TENANT_WEIGHT_MAX`].
     pub weight: u32,
+    /// What is done about messages that nobody can tell the outcome of, for those that do not say so themselves.
+    pub on_uncertain: OnUncertain,
 }
 
 impl TenantSpec {
@@ -44,7 +47,10 @@ mod tests {
 
     #[test]
     fn a_weight_has_two_ends() {
-        let check = |weight| TenantSpec { id: TenantId::default_tenant(), weight }.check().is_ok();
+        let check = |weight| {
+            let on_uncertain = OnUncertain::Hold;
+            TenantSpec { id: TenantId::default_tenant(), weight, on_uncertain }.check().is_ok()
+        };
         assert_eq!([0, 1, 100, 101].map(check), [false, true, true, false]);
     }
 }

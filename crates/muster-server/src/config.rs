@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use muster_domain::limits::UNCERTAIN_WAIT_DEFAULT;
 use muster_store::RetentionPolicy;
 
 /// The server's settings. The defaults work on a laptop.
@@ -18,6 +19,8 @@ pub struct Config {
     pub stall_timeout: Duration,
     /// How long an agent may be away before its node is shown as LOST. At least the stall time-out.
     pub lost_after: Duration,
+    /// How long a message is uncertain before the policy RESEND has it sent again.
+    pub uncertain_wait: Duration,
     /// Calls under way at a time, over all callers; more are refused with RESOURCE_EXHAUSTED. Open streams do not count.
     pub calls_max: usize,
     /// How long the server waits for calls and sessions to end when it stops.
@@ -33,6 +36,7 @@ impl Default for Config {
             heartbeat_interval: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),
             lost_after: Duration::from_secs(5 * 60),
+            uncertain_wait: UNCERTAIN_WAIT_DEFAULT,
             calls_max: 10_000,
             stop_timeout: Duration::from_secs(10),
             retention: RetentionPolicy::default(),

@@ -107,7 +107,8 @@ where
     let running = TaskTracker::new();
     let (routes, health) = grpc::routes(&app, &context, &running).await?;
 
-    let task = Wake { store: Arc::clone(&store), sessions: Arc::clone(&sessions) };
+    let task =
+        Wake { store: Arc::clone(&store), sessions: Arc::clone(&sessions), uncertain_wait: config.uncertain_wait };
     let stopping = shutdown.clone();
     running.spawn(async move { tasks::run(task, &wake, stopping).await });
     let task = Holds { store: Arc::clone(&store), sessions };

@@ -203,7 +203,7 @@ pub trait Store: Send + Sync + 'static {
         reason: String,
     ) -> Result<ResolveResult>;
 
-    /// What operators decided about a message, in order.
+    /// What operators and its policy decided about a message, in order.
     async fn message_resolutions(&self, tenant: &TenantId, id: MessageId) -> Result<Vec<ResolutionRecord>>;
 
     /// Changes of state after `cursor`, in the order of their commits. [`StoreError::CursorTooOld`] if some of them are gone.
@@ -251,8 +251,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Moves parked messages whose time has come back into their queues, and expires waiting messages whose validity ended;
     /// at most `limit` of each. An attempt that nobody reported `silence` after the end of its message's validity is believed
-    /// lost: the message is uncertain. Tells whose bots have work now and when something may be due next.
-    async fn wake_due(&self, limit: u32, silence: Duration) -> Result<WakeResult>;
+    /// lost: the message is uncertain. What has been uncertain for `uncertain_wait` leaves again if its policy says so. Tells
+    /// whose bots have work now and when something may be due next.
+    async fn wake_due(&self, limit: u32, silence: Duration, uncertain_wait: Duration) -> Result<WakeResult>;
 
     /// Ends holds whose time has come, and tells whose bots have work now.
     async fn holds_end(&self) -> Result<WakeResult>;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use muster_domain::failure::{Failure, FailureReason};
-use muster_domain::limits::SILENCE_MAX;
+use muster_domain::limits::{SILENCE_MAX, UNCERTAIN_WAIT_DEFAULT};
 use muster_domain::message::Outcome;
 use muster_domain::{IdStart, Timestamp};
 use muster_store::conformance::fixture::{Fixture, outcome, refused, sent, text};
@@ -221,7 +221,7 @@ async fn a_wait_that_was_told_to_be_over_is_told_again_when_the_clock_was_set_ba
     let session = fixture.open_connected().await;
     let attempt = fixture.dispatched(&session).await;
     fixture.tell(&session, vec![outcome(attempt, refused_bot())]).await;
-    let told = async || !fixture.store.wake_due(10, SILENCE_MAX).await.unwrap().wake.is_empty();
+    let told = async || !fixture.store.wake_due(10, SILENCE_MAX, UNCERTAIN_WAIT_DEFAULT).await.unwrap().wake.is_empty();
     ahead.store(30, Ordering::Relaxed);
     assert!(told().await, "the wait is over");
     ahead.store(0, Ordering::Relaxed);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use muster_domain::TenantId;
+use muster_domain::on_uncertain::OnUncertain;
 use muster_domain::tenant::TenantSpec;
 use muster_store::conformance::fixture::{bot_spec, gateway_spec, node_spec, text};
 use muster_store::sqlite::SqliteStore;
@@ -18,7 +19,7 @@ const CALL: usize = 200;
 
 async fn tenant(store: &SqliteStore, id: &str, weight: u32) -> TenantId {
     let id = TenantId::new(id).unwrap();
-    store.tenant_put(TenantSpec { id: id.clone(), weight }).await.unwrap();
+    store.tenant_put(TenantSpec { id: id.clone(), weight, on_uncertain: OnUncertain::Hold }).await.unwrap();
     let writes = vec![
         FleetWrite::PutNode(node_spec("n"), Expect::Absent),
         FleetWrite::PutGateway(gateway_spec("g", "n"), Expect::Absent),

@@ -11,8 +11,9 @@ use std::time::Duration;
 use muster_domain::Timestamp;
 use muster_domain::bot::BotSpec;
 use muster_domain::failure::{Failure, FailureReason};
-use muster_domain::limits::PRIORITY_STEP;
+use muster_domain::limits::{PRIORITY_STEP, SILENCE_MAX};
 use muster_domain::message::{Idempotency, MessageState, NewMessage, Outcome, Priority, ReceiptKind};
+use muster_domain::on_uncertain::OnUncertain;
 use muster_domain::replay::Cause;
 use muster_domain::resolution::Resolution;
 use muster_store::conformance::fixture::{
@@ -100,6 +101,14 @@ async fn exercise(fixture: &Fixture) {
     fixture.store.message_resolve(&fixture.tenant, lost.message_id, Resolution::Drop, String::new()).await.unwrap();
     fixture.tell(&session, vec![outcome(lost, sent("Z"))]).await;
     fixture.store.message_resolutions(&fixture.tenant, lost.message_id).await.unwrap();
+    fixture
+        .accept(vec![NewMessage { on_uncertain: OnUncertain::Resend, ..text("a", "+5511900000006", "again") }])
+        .await;
+    let again = fixture.claim_attempts(&session).await[0];
+    fixture.tell(&session, vec![outcome(again, unknown())]).await;
+    fixture.store.wake_due(9, SILENCE_MAX, Duration::ZERO).await.unwrap();
+    let again = fixture.claim_attempts(&session).await[0];
+    fixture.tell(&session, vec![outcome(again, sent("W"))]).await;
     for what in [sent("X"), unknown(), refused(Duration::ZERO)] {
         let attempt = fixture.dispatched(&session).await;
         fixture.tell(&session, vec![outcome(attempt, what)]).await;

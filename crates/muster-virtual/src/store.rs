@@ -276,7 +276,7 @@ contract! {
         failed_replay(tenant: &TenantId, replay: Replay) -> ReplayPart;
         message_resolve(tenant: &TenantId, id: MessageId, resolution: Resolution, reason: String) -> ResolveResult;
         media_put(tenant: &TenantId, digest: MediaDigest, bytes: Bytes) -> ();
-        wake_due(limit: u32, silence: Duration) -> WakeResult;
+        wake_due(limit: u32, silence: Duration, uncertain_wait: Duration) -> WakeResult;
         holds_end() -> WakeResult;
         retention_run(policy: &RetentionPolicy, limit: u32) -> u64;
     }

@@ -7,7 +7,9 @@ use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use muster_domain::message::Priority;
+use muster_domain::on_uncertain::OnUncertain;
 use muster_domain::{BotId, inbound::InboundId};
+use muster_proto::convert::v1::message::write_on_uncertain;
 use muster_proto::convert::v1::time::{write_duration, write_timestamp};
 use muster_proto::v1;
 
@@ -16,7 +18,7 @@ use crate::error::{Done, Error};
 use crate::rows::RowFormat;
 use crate::screen::Screen;
 use crate::send::content::{Parts, content};
-use crate::send::draft::{priority, wire_priority};
+use crate::send::draft::{on_uncertain, priority, wire_priority};
 use crate::send::media::{MediaKind, MediaReader, Uploader};
 use crate::text::{parse_duration, parse_time, parse_time_or_duration};
 use crate::views::message::{MessageView, page};
@@ -33,7 +35,7 @@ Examples:
 Files:
   CSV has a header row; the separator is a comma, a semicolon or a tab. JSON Lines has one object a line.
   Columns: to (or recipient); and where they are wanted bot, key, text, image, audio, document, caption,
-  mime_type, priority, not_before, validity. Every column can be used in the text: {name}. Write {{ for a brace.
+  mime_type, priority, not_before, validity, on_uncertain. Every column can be used in the text: {name}. Write {{ for a brace.
   A row with a picture or a document gets the text as its caption, unless it has one of its own.
   Media are addresses or files; files named in rows lie beside the file, and each is uploaded once.
   A bad row is reported with its line and column and does not stop the others. Running the same file again sends
@@ -120,6 +122,11 @@ pub(super) struct ScheduleArgs {
     /// How long it may leave, such as 12h
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(super) validity: Option<Duration>,
+
+    /// What is done if nobody can tell whether it was sent: hold, resend (it may arrive twice) or drop; what its tenant
+    /// says if left out
+    #[arg(long, value_name = "POLICY", value_parser = on_uncertain)]
+    pub(super) on_uncertain: Option<OnUncertain>,
 
     /// Makes the call safe to repeat: the same key returns the first answer
     #[arg(long, conflicts_with = "file")]
@@ -263,6 +270,7 @@ async fn one(
         idempotency_key: schedule.key.unwrap_or_default(),
         reply_to: reply.reply_to.map(InboundId::resource_name).unwrap_or_default(),
         courtesy,
+        on_uncertain: schedule.on_uncertain.map_or(v1::OnUncertain::Unspecified, write_on_uncertain).into(),
         ..Default::default()
     };
     let server = common.connect().await?;

@@ -86,6 +86,7 @@ fn plan(
         priority: schedule.priority,
         not_before: schedule.not_before(true, &screen.look.zone)?,
         validity: schedule.validity,
+        on_uncertain: schedule.on_uncertain,
         folder: file.parent().unwrap_or(Path::new("")).to_owned(),
         zone: screen.look.zone.clone(),
     })

@@ -17,8 +17,13 @@ use crate::views::trace::{TraceView, timeline};
 use crate::views::uncertain::table as uncertain_table;
 
 const EXAMPLES: &str = "\
-A message is UNCERTAIN when it may have been sent and nobody can tell. It is never sent again
-by itself. Look at the chat on the bot's phone, then decide:
+A message is UNCERTAIN when it may have been sent and nobody can tell. What is done then is its
+policy, told by `muster send --on-uncertain`, or else by `muster tenant put --on-uncertain`:
+  hold     nothing, until a late report settles it or somebody decides; the default
+  resend   it is sent once more after 10 minutes without news; it may arrive twice
+  drop     it is given up at once; the message is FAILED
+
+Look at the chat on the bot's phone, then decide:
   sent     it arrived; the message is SENT
   resend   it did not arrive; the message waits in its queue again
            (if it did arrive, the recipient gets it twice)

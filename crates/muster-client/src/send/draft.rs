@@ -1,13 +1,14 @@
 //! What a row asks for.
 //!
 //! Columns: `to` (or `recipient`), and where they are wanted `bot`, `key`, `text`, `image`, `audio`, `document`, `caption`,
-//! `mime_type`, `priority`, `not_before` and `validity`. Every column, these included, may be named by a placeholder.
+//! `mime_type`, `priority`, `not_before`, `validity` and `on_uncertain`. Every column, these included, may be named by a placeholder.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use muster_domain::message::{Priority, check_idempotency_key};
+use muster_domain::on_uncertain::OnUncertain;
 use muster_domain::{BotId, Network, Timestamp, Violation};
 use muster_proto::convert::v1::{message as convert, time};
 use muster_proto::v1;
@@ -38,6 +39,8 @@ pub struct Plan {
     pub not_before: Option<Timestamp>,
     /// How long the messages may leave.
     pub validity: Option<std::time::Duration>,
+    /// What is done if nobody can tell whether they were sent.
+    pub on_uncertain: Option<OnUncertain>,
     /// Folder that the names of media files in rows are read against.
     pub folder: PathBuf,
     /// Zone of times without one.
@@ -70,7 +73,7 @@ impl Origin {
         let find = |names: &[&str]| self.columns.find(names);
         match field {
             "recipient" => find(&["to", "recipient"]),
-            "bot" | "priority" | "not_before" | "validity" => find(&[field]),
+            "bot" | "priority" | "not_before" | "validity" | "on_uncertain" => find(&[field]),
             "idempotency_key" => find(&["key"]),
             _ if field.starts_with("content.text") => find(&["text"]),
             _ if field.ends_with(".caption") => find(&["caption", "text"]),
@@ -136,6 +139,10 @@ impl Drafter {
             Some(text) => Some(parse_duration(text).map_err(|told| invalid("validity", told))?),
             None => self.plan.validity,
         };
+        let on_uncertain = match row.filled("on_uncertain") {
+            Some(text) => Some(on_uncertain(text).map_err(|told| invalid("on_uncertain", told))?),
+            None => self.plan.on_uncertain,
+        };
         let (media, local) = match self.media(row)? {
             Some((media, local)) => (Some(media), local),
             None => (None, None),
@@ -157,6 +164,7 @@ impl Drafter {
             priority: priority.map_or(v1::Priority::Unspecified, wire_priority).into(),
             not_before: not_before.map(time::write_timestamp),
             validity: validity.map(time::write_duration),
+            on_uncertain: on_uncertain.map_or(v1::OnUncertain::Unspecified, convert::write_on_uncertain).into(),
             ..Default::default()
         };
         message.idempotency_key = match row.filled("key") {
@@ -217,6 +225,14 @@ pub fn violations(message: &v1::Message, network: Network) -> Vec<(String, Strin
     draft.resolve(Timestamp::now(), network, convert::References::default()).err().map(told).unwrap_or_default()
 }
 
+/// Reads a policy as people write it.
+pub fn on_uncertain(text: &str) -> Result<OnUncertain, String> {
+    OnUncertain::ALL
+        .into_iter()
+        .find(|policy| policy.as_str().eq_ignore_ascii_case(text))
+        .ok_or_else(|| "must be one of hold, resend, drop".to_owned())
+}
+
 /// Reads a priority as people write it.
 pub fn priority(text: &str) -> Result<Priority, String> {
     Priority::ALL
@@ -249,6 +265,7 @@ mod tests {
             priority: None,
             not_before: None,
             validity: None,
+            on_uncertain: None,
             folder: PathBuf::new(),
             zone: TimeZone::UTC,
         }
@@ -266,12 +283,13 @@ mod tests {
     fn a_row_fills_the_template_and_overrides_the_plan() {
         let messages = drafts(
             plan("Olá {name}"),
-            "to,name,bot,priority,not_before,validity,key\n+5511900000001,Ana,,,,,\n\
-             +5511900000002,Rui,support-2,automation,2099-01-01 09:00,2h,k-1\n",
+            "to,name,bot,priority,not_before,validity,on_uncertain,key\n+5511900000001,Ana,,,,,Drop,\n\
+             +5511900000002,Rui,support-2,automation,2099-01-01 09:00,2h,,k-1\n",
         );
         let first = messages[0].as_ref().unwrap();
         assert_eq!((first.bot.as_str(), first.recipient.as_str()), ("bots/sales-1", "+5511900000001"));
         assert!(first.idempotency_key.starts_with("row-"));
+        assert_eq!(first.on_uncertain(), v1::OnUncertain::Drop);
         let told = messages[1].as_ref().unwrap_err();
         assert!(told.starts_with("line 3, column 5 (not_before): must lie within 90 days"), "{told}");
     }
@@ -286,6 +304,7 @@ mod tests {
         );
         assert!(told("to,name,bot\n+1,Ana,No Bot\n").starts_with("line 2, column 3 (bot): must consist of"));
         assert!(told("to,name,priority\n+1,Ana,high\n").starts_with("line 2, column 3 (priority): must be one of"));
+        assert!(told("to,name,on_uncertain\n+1,Ana,retry\n").contains("column 3 (on_uncertain): must be one of hold"));
         assert!(told("to,name,image,audio\n+1,Ana,a.png,a.ogg\n").contains("one medium"));
         assert!(told("to,name,image\n+1,Ana,missing.png\n").contains("(MEDIA_UNREADABLE)"));
         let long = "x".repeat(5_000);

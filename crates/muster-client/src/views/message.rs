@@ -24,6 +24,11 @@ pub fn state(wire: i32) -> String {
     word(v1::MessageState::try_from(wire).ok().map(|state| state.as_str_name()), "MESSAGE_STATE_", wire)
 }
 
+/// A policy's word.
+pub fn on_uncertain(wire: i32) -> String {
+    word(v1::OnUncertain::try_from(wire).ok().map(|policy| policy.as_str_name()), "ON_UNCERTAIN_", wire)
+}
+
 /// How a state is to be taken.
 pub fn state_tone(state: &str) -> Tone {
     match state {
@@ -50,6 +55,7 @@ pub struct MessageView {
     pub idempotency_key: String,
     pub reply_to: String,
     pub courtesy: Option<CourtesyView>,
+    pub on_uncertain: String,
     pub state: String,
     pub accept_time: Option<Timestamp>,
     pub expire_time: Option<Timestamp>,
@@ -121,6 +127,7 @@ impl From<v1::Message> for MessageView {
             courtesy: message
                 .courtesy
                 .map(|courtesy| CourtesyView { mark_read: courtesy.mark_read, typing: seconds(courtesy.typing) }),
+            on_uncertain: on_uncertain(message.on_uncertain),
             state: state(message.state),
             accept_time: time(message.accept_time),
             expire_time: time(message.expire_time),
@@ -205,6 +212,7 @@ pub fn page(message: &MessageView, look: &Look) -> String {
         .add("cancellation", if message.cancel_requested { "asked for" } else { "" })
         .add("tries", if message.attempt_no == 0 { String::new() } else { message.attempt_no.to_string() })
         .add("priority", message.priority.to_lowercase())
+        .add("on uncertain", message.on_uncertain.to_lowercase())
         .add("answers", &*message.reply_to)
         .add("accepted", when(message.accept_time, look))
         .add("not before", when(message.not_before, look))

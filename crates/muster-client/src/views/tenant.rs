@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use muster_proto::v1;
 use serde::Serialize;
 
+use super::message::on_uncertain;
 use super::{ago, id, time, when};
 use crate::screen::{Columns, Field, Look, Pairs};
 
@@ -13,6 +14,7 @@ use crate::screen::{Columns, Field, Look, Pairs};
 pub struct TenantView {
     pub name: String,
     pub weight: u32,
+    pub on_uncertain: String,
     pub create_time: Option<Timestamp>,
     pub update_time: Option<Timestamp>,
 }
@@ -22,6 +24,7 @@ impl From<v1::Tenant> for TenantView {
         TenantView {
             name: tenant.name,
             weight: tenant.weight,
+            on_uncertain: on_uncertain(tenant.on_uncertain),
             create_time: time(tenant.create_time),
             update_time: time(tenant.update_time),
         }
@@ -30,10 +33,11 @@ impl From<v1::Tenant> for TenantView {
 
 /// Tenants as a table.
 pub fn table(tenants: &[TenantView], look: &Look) -> String {
-    let mut columns = Columns::new(&["TENANT", "WEIGHT", "DECLARED"], look);
+    let mut columns = Columns::new(&["TENANT", "WEIGHT", "ON UNCERTAIN", "DECLARED"], look);
     for tenant in tenants {
         let weight = Field::right(tenant.weight.to_string());
-        columns.row([id(&tenant.name).into(), weight, ago(tenant.create_time, look).into()]);
+        let policy = tenant.on_uncertain.as_str().into();
+        columns.row([id(&tenant.name).into(), weight, policy, ago(tenant.create_time, look).into()]);
     }
     columns.render()
 }
@@ -44,6 +48,7 @@ pub fn page(tenant: &TenantView, look: &Look) -> String {
     pairs
         .add("tenant", id(&tenant.name))
         .add("weight", tenant.weight.to_string())
+        .add("on uncertain", &*tenant.on_uncertain)
         .add("declared", when(tenant.create_time, look))
         .add("changed", when(tenant.update_time, look));
     pairs.render()

@@ -16,7 +16,7 @@ pub struct TraceView {
     pub message: MessageView,
     /// Its attempts, in order.
     pub attempts: Vec<AttemptView>,
-    /// What operators decided about it, in order.
+    /// What was decided about it, in order.
     pub resolutions: Vec<ResolutionView>,
     /// The message that it repeats; empty if it is no replay.
     pub replay_of: String,
@@ -29,6 +29,7 @@ pub struct TraceView {
 #[expect(missing_docs, reason = "the fields are those of muster.v1.ResolutionRecord")]
 pub struct ResolutionView {
     pub resolution: String,
+    pub decided_by: String,
     pub attempt_no: u32,
     pub time: Option<Timestamp>,
     pub reason: String,
@@ -69,8 +70,10 @@ impl From<v1::TraceMessageResponse> for TraceView {
 impl From<v1::ResolutionRecord> for ResolutionView {
     fn from(record: v1::ResolutionRecord) -> Self {
         let name = v1::Resolution::try_from(record.resolution).ok().map(|resolution| resolution.as_str_name());
+        let by = v1::DecidedBy::try_from(record.decided_by).ok().map(|by| by.as_str_name());
         ResolutionView {
             resolution: word(name, "RESOLUTION_", record.resolution),
+            decided_by: word(by, "DECIDED_BY_", record.decided_by),
             attempt_no: record.attempt_no,
             time: time(record.time),
             reason: record.reason,
@@ -82,11 +85,12 @@ impl From<v1::ResolutionRecord> for ResolutionView {
 impl ResolutionView {
     /// What was decided, why, and what spoke against it later, a line each.
     fn text(&self) -> String {
+        let who = if self.decided_by == "POLICY" { "its policy" } else { "an operator" };
         let decided = match self.resolution.as_str() {
-            "SENT" => "an operator took it for sent",
-            "RESEND" => "an operator had it sent again",
-            "DROP" => "an operator dropped it",
-            other => other,
+            "SENT" => format!("{who} took it for sent"),
+            "RESEND" => format!("{who} had it sent again"),
+            "DROP" => format!("{who} dropped it"),
+            other => format!("{who} decided: {other}"),
         };
         let reason = if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) };
         let conflict = if self.conflict.is_empty() {

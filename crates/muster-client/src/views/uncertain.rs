@@ -4,9 +4,9 @@ use super::message::{FailureView, MessageView};
 use super::{ago, id};
 use crate::screen::{Columns, Look};
 
-/// Uncertain messages as a table: since when, and what is known.
+/// Uncertain messages as a table: since when, what their policy is, and what is known.
 pub fn table(messages: &[MessageView], look: &Look) -> String {
-    let headings = ["MESSAGE", "BOT", "RECIPIENT", "SINCE", "EVIDENCE"];
+    let headings = ["MESSAGE", "BOT", "RECIPIENT", "SINCE", "POLICY", "EVIDENCE"];
     let mut columns = Columns::new(&headings, look).optional(&["RECIPIENT"]);
     for message in messages {
         columns.row([
@@ -14,6 +14,7 @@ pub fn table(messages: &[MessageView], look: &Look) -> String {
             id(&message.bot).into(),
             look.address(&message.recipient).into(),
             ago(message.outcome_time, look).into(),
+            message.on_uncertain.as_str().into(),
             message.failure.as_ref().map(FailureView::to_string).unwrap_or_default().into(),
         ]);
     }

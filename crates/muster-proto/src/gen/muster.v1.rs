@@ -145,6 +145,9 @@ pub struct Tenant {
     /// Output only.
     #[prost(message, optional, tag = "4")]
     pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What holds for messages that do not say it themselves, from their acceptance on; HOLD if unspecified.
+    #[prost(enumeration = "OnUncertain", tag = "5")]
+    pub on_uncertain: i32,
 }
 /// A gateway on a node. Its address and its key are not here: they stay in the agent's own configuration.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -430,6 +433,8 @@ pub struct Message {
     pub reply_to: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "10")]
     pub courtesy: ::core::option::Option<Courtesy>,
+    #[prost(enumeration = "OnUncertain", tag = "11")]
+    pub on_uncertain: i32,
     /// Output only.
     #[prost(enumeration = "MessageState", tag = "20")]
     pub state: i32,
@@ -731,7 +736,7 @@ pub enum MessageState {
     Expired = 7,
     /// It was taken back before it left.
     Cancelled = 8,
-    /// It may have been sent; nobody can tell yet. A late report resolves it, or an operator: ResolveMessage.
+    /// It may have been sent; nobody can tell yet. A late report resolves it, an operator (ResolveMessage), or its `on_uncertain`.
     Uncertain = 9,
 }
 impl MessageState {
@@ -805,6 +810,44 @@ impl Priority {
             "PRIORITY_CONVERSATION" => Some(Self::Conversation),
             "PRIORITY_CAMPAIGN" => Some(Self::Campaign),
             "PRIORITY_AUTOMATION" => Some(Self::Automation),
+            _ => None,
+        }
+    }
+}
+/// What is done about a message of which nobody can tell whether it was sent, unless a late report or an operator settles it first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OnUncertain {
+    /// Taken as what its tenant says.
+    Unspecified = 0,
+    /// It stays UNCERTAIN until somebody knows or decides.
+    Hold = 1,
+    /// If nobody has told more of it for 10 minutes, it is sent again, once: a permission in writing that its recipient may get it
+    /// twice. Uncertain again, it stays so. Neither the end of its validity nor a cancellation is overruled.
+    Resend = 2,
+    /// It is FAILED at once, as OUTCOME_UNKNOWN; its recipient may have got it. It is SENT if a late report says so.
+    Drop = 3,
+}
+impl OnUncertain {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ON_UNCERTAIN_UNSPECIFIED",
+            Self::Hold => "ON_UNCERTAIN_HOLD",
+            Self::Resend => "ON_UNCERTAIN_RESEND",
+            Self::Drop => "ON_UNCERTAIN_DROP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ON_UNCERTAIN_UNSPECIFIED" => Some(Self::Unspecified),
+            "ON_UNCERTAIN_HOLD" => Some(Self::Hold),
+            "ON_UNCERTAIN_RESEND" => Some(Self::Resend),
+            "ON_UNCERTAIN_DROP" => Some(Self::Drop),
             _ => None,
         }
     }
@@ -5005,7 +5048,7 @@ pub struct TraceMessageResponse {
     /// In order.
     #[prost(message, repeated, tag = "2")]
     pub attempts: ::prost::alloc::vec::Vec<Attempt>,
-    /// What operators decided about it, in order.
+    /// What was decided about it while it was UNCERTAIN, in order.
     #[prost(message, repeated, tag = "3")]
     pub resolutions: ::prost::alloc::vec::Vec<ResolutionRecord>,
     /// `messages/{id}` that it repeats; empty if it is no replay.
@@ -5025,12 +5068,14 @@ pub struct ResolutionRecord {
     pub attempt_no: u32,
     #[prost(message, optional, tag = "3")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
-    /// As the operator gave it.
+    /// As the operator gave it; empty for a policy.
     #[prost(string, tag = "4")]
     pub reason: ::prost::alloc::string::String,
     /// What a late report or receipt said against it; empty if none did.
     #[prost(string, tag = "5")]
     pub conflict: ::prost::alloc::string::String,
+    #[prost(enumeration = "DecidedBy", tag = "6")]
+    pub decided_by: i32,
 }
 /// One try to hand a message to a gateway.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -5074,7 +5119,7 @@ pub struct CountMessagesResponse {
     #[prost(message, repeated, tag = "1")]
     pub counts: ::prost::alloc::vec::Vec<StateCount>,
 }
-/// What an operator takes an UNCERTAIN message for.
+/// What an UNCERTAIN message is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Resolution {
@@ -5106,6 +5151,38 @@ impl Resolution {
             "RESOLUTION_SENT" => Some(Self::Sent),
             "RESOLUTION_RESEND" => Some(Self::Resend),
             "RESOLUTION_DROP" => Some(Self::Drop),
+            _ => None,
+        }
+    }
+}
+/// Who decided about an UNCERTAIN message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DecidedBy {
+    Unspecified = 0,
+    /// A person: ResolveMessage.
+    Operator = 1,
+    /// The message's `on_uncertain`: nobody looked.
+    Policy = 2,
+}
+impl DecidedBy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DECIDED_BY_UNSPECIFIED",
+            Self::Operator => "DECIDED_BY_OPERATOR",
+            Self::Policy => "DECIDED_BY_POLICY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DECIDED_BY_UNSPECIFIED" => Some(Self::Unspecified),
+            "DECIDED_BY_OPERATOR" => Some(Self::Operator),
+            "DECIDED_BY_POLICY" => Some(Self::Policy),
             _ => None,
         }
     }

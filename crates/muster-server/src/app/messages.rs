@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use muster_domain::content::MediaDigest;
 use muster_domain::inbound::InboundId;
 use muster_domain::message::{Idempotency, Message, MessageState, NewMessage, ReceiptTimes};
+use muster_domain::on_uncertain::OnUncertain;
 use muster_domain::resolution::{Resolution, ResolutionRecord};
 use muster_domain::{BotId, MessageId, NodeId, TenantId, Timestamp, Violation};
 use muster_proto::convert::v1::content::Target;
@@ -49,7 +50,9 @@ pub(crate) async fn prepare(
     drafts: impl IntoIterator<Item = std::result::Result<Draft, Vec<Violation>>>,
 ) -> Result<Batch> {
     let drafts = drafts.into_iter();
-    let mut lookup = Lookup { app, tenant, now: app.store.now(), routes: HashMap::new(), media: HashMap::new() };
+    let on_uncertain = app.store.tenant_get(tenant).await?.map(|tenant| tenant.spec.on_uncertain).unwrap_or_default();
+    let (routes, media) = (HashMap::new(), HashMap::new());
+    let mut lookup = Lookup { app, tenant, now: app.store.now(), on_uncertain, routes, media };
     let mut batch = Batch {
         tenant: tenant.clone(),
         places: Vec::with_capacity(drafts.size_hint().0),
@@ -85,6 +88,8 @@ struct Lookup<'a> {
     app: &'a App,
     tenant: &'a TenantId,
     now: Timestamp,
+    /// Of messages that do not say it themselves.
+    on_uncertain: OnUncertain,
     routes: HashMap<BotId, Option<BotRoute>>,
     media: HashMap<MediaDigest, bool>,
 }
@@ -93,7 +98,7 @@ struct Lookup<'a> {
 type Settled<T> = Result<Result<T>>;
 
 impl Lookup<'_> {
-    async fn settle(&mut self, draft: Draft) -> Settled<(NewMessage, NodeId)> {
+    async fn settle(&mut self, mut draft: Draft) -> Settled<(NewMessage, NodeId)> {
         let bot = draft.bot.clone();
         let Some(route) = self.route(&bot).await? else {
             return Ok(Err(Error::unknown(Reason::BotUnknown, bot.resource_name())));
@@ -110,6 +115,7 @@ impl Lookup<'_> {
             Ok(references) => references,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        draft.on_uncertain.get_or_insert(self.on_uncertain);
         let message = draft.resolve(self.now, network, references).map_err(Error::invalid_message);
         Ok(message.map(|message| (message, node)))
     }
@@ -268,8 +274,18 @@ pub(crate) async fn send(
 
 /// A message right after its acceptance.
 fn as_accepted(id: MessageId, new: NewMessage) -> Message {
-    let NewMessage { bot, recipient, content, priority, not_before, expire_time, idempotency, reply_to, courtesy } =
-        new;
+    let NewMessage {
+        bot,
+        recipient,
+        content,
+        priority,
+        not_before,
+        expire_time,
+        idempotency,
+        reply_to,
+        courtesy,
+        on_uncertain,
+    } = new;
     Message {
         id,
         bot,
@@ -281,6 +297,7 @@ fn as_accepted(id: MessageId, new: NewMessage) -> Message {
         idempotency_key: idempotency.map(|idempotency| idempotency.key),
         reply_to,
         courtesy,
+        on_uncertain,
         state: MessageState::Waiting,
         attempt_no: 0,
         cancel_requested: false,

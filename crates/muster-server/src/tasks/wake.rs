@@ -1,4 +1,4 @@
-//! Messages with a time of their own: earliest times, retries, and the end of their validity.
+//! Messages with a time of their own: earliest times, retries, the end of their validity, and what policies decide.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,8 @@ const BATCH: u32 = 2_000;
 pub(crate) struct Wake {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) sessions: Arc<Sessions>,
+    /// See [`crate::Config::uncertain_wait`].
+    pub(crate) uncertain_wait: Duration,
 }
 
 impl Task for Wake {
@@ -28,7 +30,7 @@ impl Task for Wake {
     }
 
     async fn turn(&self) -> Result<Option<Duration>, StoreError> {
-        let WakeResult { wake, next } = self.store.wake_due(BATCH, SILENCE_MAX).await?;
+        let WakeResult { wake, next } = self.store.wake_due(BATCH, SILENCE_MAX, self.uncertain_wait).await?;
         for (tenant, node, bot) in wake {
             self.sessions.wake(&tenant, &node, [bot]);
         }

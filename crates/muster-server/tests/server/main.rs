@@ -12,6 +12,7 @@ mod handshake;
 mod messages;
 mod nodes;
 mod operations;
+mod policies;
 mod raw_call;
 mod reports;
 mod tenants;

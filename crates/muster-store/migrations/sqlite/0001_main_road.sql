@@ -2,14 +2,16 @@
 -- Ids of resources are text that operators chose; keys are short numbers that stand for them in rows that come by the million.
 
 CREATE TABLE tenant (
-    tenant_key  INTEGER PRIMARY KEY,
-    tenant_id   TEXT NOT NULL UNIQUE,
+    tenant_key   INTEGER PRIMARY KEY,
+    tenant_id    TEXT NOT NULL UNIQUE,
     -- Its share where tenants contend, in relation to the others.
-    weight      INTEGER NOT NULL,
+    weight       INTEGER NOT NULL,
+    -- What is done about uncertain messages that do not say so themselves.
+    on_uncertain INTEGER NOT NULL DEFAULT 0,
     -- Removed by an operator; kept for the rows that name it.
-    removed     INTEGER NOT NULL DEFAULT 0,
-    create_time INTEGER NOT NULL,
-    update_time INTEGER NOT NULL
+    removed      INTEGER NOT NULL DEFAULT 0,
+    create_time  INTEGER NOT NULL,
+    update_time  INTEGER NOT NULL
 ) STRICT;
 INSERT INTO tenant (tenant_key, tenant_id, weight, create_time, update_time)
 VALUES (1, 'default', 1, unixepoch() * 1000000, unixepoch() * 1000000);
@@ -269,17 +271,27 @@ CREATE TABLE attempt (
     PRIMARY KEY (message_id, attempt_no)
 ) STRICT, WITHOUT ROWID;
 
--- What operators decided about messages that were uncertain, and what was reported against that later.
+-- What was decided about messages that were uncertain, and what was reported against that later.
 CREATE TABLE resolution (
     message_id INTEGER NOT NULL,
     time       INTEGER NOT NULL,
     resolution INTEGER NOT NULL,
+    decided_by INTEGER NOT NULL,
     -- The latest attempt at that time.
     attempt_no INTEGER NOT NULL,
     reason     TEXT NOT NULL,
     conflict   TEXT,
     PRIMARY KEY (message_id, time)
 ) STRICT, WITHOUT ROWID;
+
+-- Uncertain messages that their policy decides about once nobody has told more of them for a while. A row stays when a message is
+-- settled earlier: it says where to look.
+CREATE TABLE undecided (
+    message_id INTEGER PRIMARY KEY,
+    -- When it became uncertain.
+    since      INTEGER NOT NULL
+) STRICT;
+CREATE INDEX undecided_by_time ON undecided (since);
 
 CREATE TABLE idempotency (
     tenant_key  INTEGER NOT NULL,

@@ -8,9 +8,10 @@ use muster_domain::bot::{Bot, BotSpec, Connection};
 use muster_domain::content::{Content, Courtesy};
 use muster_domain::failure::{Failure, FailureReason, Scope};
 use muster_domain::gateway::{GatewayKind, GatewaySpec};
-use muster_domain::limits::{PRIORITY_STEP, SILENCE_MAX};
+use muster_domain::limits::{PRIORITY_STEP, SILENCE_MAX, UNCERTAIN_WAIT_DEFAULT};
 use muster_domain::message::{Message, NewMessage, Outcome, Priority, ReceiptKind};
 use muster_domain::node::NodeSpec;
+use muster_domain::on_uncertain::OnUncertain;
 use muster_domain::{Address, BotId, GatewayId, MessageId, NodeId, TenantId, Timestamp};
 
 use crate::{
@@ -80,6 +81,7 @@ pub fn text(bot_id: &str, recipient: &str, body: &str) -> NewMessage {
         idempotency: None,
         reply_to: None,
         courtesy: Courtesy::default(),
+        on_uncertain: OnUncertain::Hold,
     }
 }
 
@@ -189,7 +191,7 @@ impl Fixture {
 
     /// Moves on what is due. Nothing that is under way is given up.
     pub async fn wake_due(&self, limit: u32) -> WakeResult {
-        self.store.wake_due(limit, SILENCE_MAX).await.unwrap()
+        self.store.wake_due(limit, SILENCE_MAX, UNCERTAIN_WAIT_DEFAULT).await.unwrap()
     }
 
     /// A message.

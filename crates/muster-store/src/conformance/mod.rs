@@ -19,6 +19,7 @@ pub mod fleet;
 pub mod inbound;
 pub mod media;
 pub mod messages;
+pub mod policies;
 pub mod receipts;
 pub mod reports;
 pub mod resolving;
@@ -74,6 +75,10 @@ macro_rules! conformance_tests {
                 refusals_stay_with_their_message, retiring_a_bot_fails_what_waits, a_waiting_message_is_cancelled,
                 a_dispatched_message_is_asked_for, an_earliest_time_parks_and_blocks_nobody, lists_page_and_filter,
                 a_closed_store_says_so, what_returns_to_a_retired_bot_fails;
+            policies:
+                who_holds_decides_nothing, drop_gives_up_at_once, resend_waits_and_sends_again_once,
+                what_is_settled_meanwhile_is_not_sent_again, what_may_not_leave_is_left_to_an_operator,
+                policies_speak_of_lost_journals_too;
             receipts:
                 a_receipt_may_overtake_its_outcome, receipts_never_move_back, receipts_keep_their_first_times,
                 a_failed_receipt_fails_a_sent_message, an_early_failed_receipt_keeps_its_reason,

@@ -2,6 +2,7 @@
 
 use muster_domain::TenantId;
 use muster_domain::bot::Stage;
+use muster_domain::on_uncertain::OnUncertain;
 use muster_domain::tenant::TenantSpec;
 
 use super::fixture::{Fixture, bot, bot_spec, gateway_spec, node_spec, note, text};
@@ -12,15 +13,16 @@ fn id(text: &str) -> TenantId {
 }
 
 fn spec(text: &str, weight: u32) -> TenantSpec {
-    TenantSpec { id: id(text), weight }
+    TenantSpec { id: id(text), weight, on_uncertain: OnUncertain::Hold }
 }
 
 /// What was declared is there, by id and page by page; declared again, it keeps its time.
 pub async fn what_was_declared_is_there(fixture: Fixture) {
     let store = &fixture.store;
     let first = store.tenant_put(spec("clinic", 4)).await.unwrap();
-    let second = store.tenant_put(spec("clinic", 2)).await.unwrap();
-    assert_eq!((second.spec.weight, second.create_time), (2, first.create_time));
+    let changed = TenantSpec { on_uncertain: OnUncertain::Drop, ..spec("clinic", 2) };
+    let second = store.tenant_put(changed.clone()).await.unwrap();
+    assert_eq!((&second.spec, second.create_time), (&changed, first.create_time));
     assert_eq!(store.tenant_get(&id("clinic")).await.unwrap(), Some(second));
     assert_eq!(store.tenant_get(&id("nobody")).await.unwrap(), None);
     store.tenant_put(spec("a", 1)).await.unwrap();

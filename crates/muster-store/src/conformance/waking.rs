@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster_domain::Timestamp;
 use muster_domain::bot::Hold;
-use muster_domain::limits::SILENCE_MAX;
+use muster_domain::limits::{SILENCE_MAX, UNCERTAIN_WAIT_DEFAULT};
 use muster_domain::message::MessageState;
 
 use super::fixture::{Fixture, PATIENCE, bot, node, outcome, sent, text};
@@ -106,11 +106,11 @@ pub async fn an_attempt_of_which_nobody_tells_becomes_uncertain(fixture: Fixture
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while fixture.state(id).await == "DISPATCHED" {
         assert!(tokio::time::Instant::now() < deadline, "nobody gave it up");
-        let next = fixture.store.wake_due(100, SOON).await.unwrap().next;
+        let next = fixture.store.wake_due(100, SOON, UNCERTAIN_WAIT_DEFAULT).await.unwrap().next;
         tokio::time::sleep(next.unwrap_or_default().min(SOON)).await;
     }
     assert_eq!((fixture.state(id).await, fixture.trace(id).await), ("UNCERTAIN", vec!["UNCERTAIN"]));
-    assert_eq!(fixture.store.wake_due(100, SOON).await.unwrap().next, None);
+    assert_eq!(fixture.store.wake_due(100, SOON, UNCERTAIN_WAIT_DEFAULT).await.unwrap().next, None);
     fixture.tell(&session, vec![outcome(attempts[0], sent("X"))]).await;
     assert_eq!((fixture.state(id).await, fixture.trace(id).await), ("SENT", vec!["SENT"]));
 }

@@ -119,6 +119,7 @@ fn insert(txn: &Txn, accepted: &[Accepted]) -> Result<()> {
                 message.reply_to.as_ref(),
                 message.courtesy,
                 message.idempotency.as_ref().map(|idempotency| idempotency.key.as_str()),
+                message.on_uncertain,
             ),
         ])?;
         match not_before {

@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use muster_domain::content::{Content, Courtesy, Media, MediaDigest, MediaSource, ReactionTarget, ReplyTarget};
+use muster_domain::on_uncertain::OnUncertain;
 use prost::Message as _;
 
+use super::code::Code as _;
 use crate::{Result, StoreError};
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -39,6 +41,8 @@ struct Row {
     idempotency_key: Option<String>,
     #[prost(string, optional, tag = "14")]
     reply_to_resource: Option<String>,
+    #[prost(int64, tag = "15")]
+    on_uncertain: i64,
 }
 
 /// Everything of a message that is written once.
@@ -47,6 +51,7 @@ pub(super) struct Body {
     pub(super) reply_to: Option<ReplyTarget>,
     pub(super) courtesy: Courtesy,
     pub(super) idempotency_key: Option<String>,
+    pub(super) on_uncertain: OnUncertain,
 }
 
 pub(super) fn encode(
@@ -54,6 +59,7 @@ pub(super) fn encode(
     reply_to: Option<&ReplyTarget>,
     courtesy: Courtesy,
     idempotency_key: Option<&str>,
+    on_uncertain: OnUncertain,
 ) -> Vec<u8> {
     let mut row = Row {
         reply_to_network_id: reply_to.map(|target| target.network_id.clone()),
@@ -61,6 +67,7 @@ pub(super) fn encode(
         mark_read: courtesy.mark_read,
         typing_ms: u64::try_from(courtesy.typing.as_millis()).unwrap_or(u64::MAX),
         idempotency_key: idempotency_key.map(str::to_owned),
+        on_uncertain: on_uncertain.code(),
         ..Row::default()
     };
     let put_media = |row: &mut Row, media: &Media| {
@@ -126,6 +133,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Body> {
         reply_to: row.reply_to_network_id.map(|network_id| ReplyTarget { network_id, resource: row.reply_to_resource }),
         courtesy: Courtesy { mark_read: row.mark_read, typing: Duration::from_millis(row.typing_ms) },
         idempotency_key: row.idempotency_key,
+        on_uncertain: OnUncertain::decode(row.on_uncertain)?,
     })
 }
 
@@ -169,12 +177,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read(content in content(), reply_to in reply_to(), typing in 0u64..20_000) {
+        fn what_was_written_is_read(
+            content in content(), reply_to in reply_to(), typing in 0u64..20_000, policy in 0..OnUncertain::ALL.len(),
+        ) {
             let courtesy = Courtesy { mark_read: true, typing: Duration::from_millis(typing) };
-            let body = decode(&encode(&content, reply_to.as_ref(), courtesy, Some("k"))).unwrap();
+            let on_uncertain = OnUncertain::ALL[policy];
+            let body = decode(&encode(&content, reply_to.as_ref(), courtesy, Some("k"), on_uncertain)).unwrap();
             prop_assert_eq!(body.content, content);
             prop_assert_eq!(body.reply_to, reply_to);
             prop_assert_eq!(body.courtesy, courtesy);
+            prop_assert_eq!(body.on_uncertain, on_uncertain);
             prop_assert_eq!(body.idempotency_key.as_deref(), Some("k"));
         }
 

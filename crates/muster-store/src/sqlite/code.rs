@@ -5,7 +5,8 @@ use muster_domain::failure::{FailureReason, Scope};
 use muster_domain::gate::WaitReason;
 use muster_domain::life::AttemptEnd;
 use muster_domain::message::{MessageState, Priority, ReceiptKind};
-use muster_domain::resolution::Resolution;
+use muster_domain::on_uncertain::OnUncertain;
+use muster_domain::resolution::{DecidedBy, Resolution};
 
 use crate::{Result, StoreError};
 
@@ -47,6 +48,8 @@ codes!(Stage {
 codes!(Connection { Unlinked = 1, Linking = 2, Connected = 3, Silent = 4, Disconnected = 5, LoggedOut = 6 });
 codes!(ReceiptKind { Acknowledged = 1, Delivered = 2, Read = 3, Failed = 4 });
 codes!(Resolution { Sent = 1, Resend = 2, Drop = 3 });
+codes!(DecidedBy { Operator = 0, Policy = 1 });
+codes!(OnUncertain { Hold = 0, Resend = 1, Drop = 2 });
 codes!(Scope { Message = 1, Recipient = 2, Bot = 3, Gateway = 4 });
 codes!(WaitReason {
     BotHeld = 1, BotStage = 2, BotNotConnected = 3, NodeOffline = 4, NotBefore = 5, RetryBackoff = 6, ChainBlocked = 7, Queued = 8,
@@ -82,6 +85,8 @@ mod tests {
         check(&Connection::ALL);
         check(&WaitReason::ALL);
         check(&Resolution::ALL);
+        check(&DecidedBy::ALL);
+        check(&OnUncertain::ALL);
         check(&Scope::ALL);
         check(&FailureReason::ALL);
     }

@@ -8,6 +8,7 @@ use std::sync::RwLock;
 
 use muster_domain::bot::Stage;
 use muster_domain::gateway::GatewayKind;
+use muster_domain::on_uncertain::OnUncertain;
 use muster_domain::tenant::{Tenant, TenantSpec};
 use muster_domain::{BotId, NodeId, TenantId};
 use sqlx::{Row as _, SqliteConnection};
@@ -54,11 +55,13 @@ impl Directory {
     pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Self> {
         let directory = Directory { entries: RwLock::default() };
         let mut edits = Vec::new();
-        let tenants =
-            sqlx::query("SELECT tenant_key, tenant_id, weight, create_time, update_time, removed FROM tenant");
+        let tenants = sqlx::query(
+            "SELECT tenant_key, tenant_id, weight, create_time, update_time, removed, on_uncertain FROM tenant",
+        );
         for row in tenants.fetch_all(&mut *connection).await.map_err(failed)? {
             let id = tenant_id(row.get(1))?;
-            let spec = TenantSpec { id: id.clone(), weight: row.get(2) };
+            let spec =
+                TenantSpec { id: id.clone(), weight: row.get(2), on_uncertain: OnUncertain::decode(row.get(6))? };
             edits.push(Edit::PutTenant(
                 row.get(0),
                 Tenant { spec, create_time: time(row.get(3)), update_time: time(row.get(4)) },

@@ -2,6 +2,7 @@
 
 use muster_domain::content::{Courtesy, ReplyTarget};
 use muster_domain::inbound::{Inbound, InboundId, NewInbound};
+use muster_domain::on_uncertain::OnUncertain;
 use muster_domain::{Address, BotId, MessageId};
 use rusqlite::params;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
@@ -33,7 +34,7 @@ pub(super) fn insert(txn: &mut Txn, tenant_key: i64, messages: &[NewInbound]) ->
                 message.sender.as_str(),
                 message.participant.as_ref().map(Address::as_str),
                 message.sender_name,
-                body::encode(&message.content, reply_to.as_ref(), Courtesy::default(), None),
+                body::encode(&message.content, reply_to.as_ref(), Courtesy::default(), None, OnUncertain::default()),
                 micros(message.receive_time),
             ],
         )?;

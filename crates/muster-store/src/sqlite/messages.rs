@@ -63,6 +63,7 @@ fn message(row: &SqliteRow) -> Result<Message> {
         idempotency_key: body.idempotency_key,
         reply_to: body.reply_to,
         courtesy: body.courtesy,
+        on_uncertain: body.on_uncertain,
         state: MessageState::decode(row.get(7))?,
         attempt_no: row.get::<i64, _>(8) as u32,
         cancel_requested: row.get(9),

@@ -26,6 +26,7 @@ mod inbound;
 mod media;
 mod messages;
 mod nodes;
+mod policy;
 mod queues;
 mod receipts;
 mod replay;

@@ -110,6 +110,7 @@ fn send_again(txn: &mut Txn, tenant_key: i64, chosen: &[i64], asked: &Replay) ->
                     idempotency: None,
                     reply_to: body.reply_to,
                     courtesy: body.courtesy,
+                    on_uncertain: body.on_uncertain,
                 })
             },
         )?;

@@ -1,8 +1,8 @@
-//! What operators decide about uncertain messages, and what is reported against it later.
+//! What is decided about uncertain messages, and what is reported against it later.
 
 use muster_domain::MessageId;
 use muster_domain::life::{self, AttemptEnd, Decision, Undecidable};
-use muster_domain::resolution::{Resolution, ResolutionRecord};
+use muster_domain::resolution::{DecidedBy, Resolution, ResolutionRecord};
 use rusqlite::params;
 use sqlx::Row as _;
 use sqlx::sqlite::SqlitePool;
@@ -26,6 +26,17 @@ pub(super) fn resolve(
 ) -> Result<ResolveResult> {
     let found = facts::of_one(txn, id.raw())?.filter(|facts| facts.tenant_key == tenant_key);
     let Some(facts) = found else { return Ok(ResolveResult::NotFound) };
+    decide(txn, facts, resolution, DecidedBy::Operator, reason)
+}
+
+/// Carries a decision about a message out, if it can be, and keeps it.
+pub(super) fn decide(
+    txn: &mut Txn,
+    facts: Facts,
+    resolution: Resolution,
+    decided_by: DecidedBy,
+    reason: &str,
+) -> Result<ResolveResult> {
     let step = match life::after_decision(&facts.life(micros(txn.now)), resolution) {
         Ok(step) => step,
         Err(Undecidable::NotUncertain) => return Ok(ResolveResult::NotUncertain(facts.state)),
@@ -35,8 +46,9 @@ pub(super) fn resolve(
     keep_attempt(txn, &facts)?;
     // Two decisions about one message in one commit: only the last one counts.
     txn.execute(
-        "INSERT OR REPLACE INTO resolution (message_id, time, resolution, attempt_no, reason) VALUES (?, ?, ?, ?, ?)",
-        params![facts.message_id, micros(txn.now), resolution.code(), facts.attempt_no, reason],
+        "INSERT OR REPLACE INTO resolution (message_id, time, resolution, decided_by, attempt_no, reason) \
+         VALUES (?, ?, ?, ?, ?, ?)",
+        params![facts.message_id, micros(txn.now), resolution.code(), decided_by.code(), facts.attempt_no, reason],
     )?;
     settle::apply(txn, vec![Step::new(facts, step)])?;
     Ok(ResolveResult::Resolved)
@@ -57,7 +69,7 @@ fn keep_attempt(txn: &Txn, facts: &Facts) -> Result<()> {
 /// See [`crate::Store::message_resolutions`].
 pub(super) async fn list(readers: &SqlitePool, tenant_key: i64, id: MessageId) -> Result<Vec<ResolutionRecord>> {
     let rows = sqlx::query(
-        "SELECT d.resolution, d.attempt_no, d.time, d.reason, d.conflict FROM resolution d JOIN message m USING (message_id) \
+        "SELECT d.resolution, d.attempt_no, d.time, d.reason, d.conflict, d.decided_by FROM resolution d JOIN message m USING (message_id) \
          WHERE d.message_id = ? AND m.tenant_key = ? ORDER BY d.time",
     )
     .bind(id.raw())
@@ -72,6 +84,7 @@ pub(super) async fn list(readers: &SqlitePool, tenant_key: i64, id: MessageId) -
             time: time(row.get(2)),
             reason: row.get(3),
             conflict: row.get(4),
+            decided_by: DecidedBy::decode(row.get(5))?,
         })
     };
     rows.iter().map(record).collect()

@@ -1,5 +1,6 @@
 //! Writing the steps in the life of messages: the one place where a message leaves a state for another one, other than the
-//! first state and the claim. Which step follows from what is told by [`muster_domain::life`].
+//! first state and the claim. Which step follows from what is told by [`muster_domain::life`]. A message that becomes uncertain here is
+//! looked at by its policy at once.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ use super::code::Code as _;
 use super::facts::Facts;
 use super::queues::{self, Ready};
 use super::txn::Txn;
-use super::{attempts, micros};
+use super::{attempts, micros, policy};
 use crate::{Result, StoreError};
 
 /// One step: a message leaves the state that its facts tell for another one.
@@ -94,6 +95,10 @@ impl Step {
         }
     }
 
+    fn becomes(&self, state: MessageState) -> bool {
+        self.to == state && self.facts.state != state
+    }
+
     fn comes_from(&self) -> Hold {
         Hold::of(self.facts.state)
     }
@@ -144,7 +149,9 @@ pub(super) fn apply(txn: &mut Txn, mut steps: Vec<Step>) -> Result<()> {
         txn.under_way.forget(facts.message_id);
         txn.moved(facts.tenant_key, facts.bot_key, facts.message_id, Some(facts.state), step.to);
     }
-    Ok(())
+    let uncertain = steps.iter().filter(|step| step.becomes(MessageState::Uncertain));
+    let uncertain: Vec<i64> = uncertain.map(|step| step.facts.message_id).collect();
+    policy::look(txn, &uncertain)
 }
 
 /// Takes the messages from where they are.

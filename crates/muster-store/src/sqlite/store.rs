@@ -313,8 +313,8 @@ impl Store for SqliteStore {
         media::exists(&self.readers, self.tenant(tenant)?, digest).await
     }
 
-    async fn wake_due(&self, limit: u32, silence: Duration) -> Result<WakeResult> {
-        self.writer.call(move |txn| wake::due(txn, limit, silence)).await
+    async fn wake_due(&self, limit: u32, silence: Duration, uncertain_wait: Duration) -> Result<WakeResult> {
+        self.writer.call(move |txn| wake::due(txn, limit, silence, uncertain_wait)).await
     }
 
     async fn holds_end(&self) -> Result<WakeResult> {

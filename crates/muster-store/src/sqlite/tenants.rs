@@ -16,10 +16,11 @@ pub(super) fn put(txn: &mut Txn, spec: TenantSpec) -> Result<Tenant> {
     let now = micros(txn.now);
     let (key, create_time) = txn
         .first(
-            "INSERT INTO tenant (tenant_id, weight, create_time, update_time) VALUES (?1, ?2, ?3, ?3) \
-             ON CONFLICT (tenant_id) DO UPDATE SET weight = excluded.weight, removed = 0, update_time = excluded.update_time \
+            "INSERT INTO tenant (tenant_id, weight, on_uncertain, create_time, update_time) VALUES (?1, ?2, ?3, ?4, ?4) \
+             ON CONFLICT (tenant_id) DO UPDATE SET weight = excluded.weight, on_uncertain = excluded.on_uncertain, removed = 0, \
+             update_time = excluded.update_time \
              RETURNING tenant_key, create_time",
-            params![spec.id.as_str(), spec.weight, now],
+            params![spec.id.as_str(), spec.weight, spec.on_uncertain.code(), now],
             |row| Ok((row.get(0)?, time(row.get(1)?))),
         )?
         .ok_or_else(|| StoreError::Failed("a tenant was not written".into()))?;

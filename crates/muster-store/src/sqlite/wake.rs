@@ -1,4 +1,4 @@
-//! What becomes due: parked messages, ends of validity, of back-offs and of holds.
+//! What becomes due: parked messages, ends of validity, of back-offs and of holds, and decisions of policies.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,12 +10,13 @@ use super::backoffs;
 use super::desired;
 use super::expiry;
 use super::micros;
+use super::policy;
 use super::queues::{self, Ready};
 use super::txn::Txn;
 use crate::{Result, WakeResult};
 
 /// See [`crate::Store::wake_due`].
-pub(super) fn due(txn: &mut Txn, limit: u32, silence: Duration) -> Result<WakeResult> {
+pub(super) fn due(txn: &mut Txn, limit: u32, silence: Duration, uncertain_wait: Duration) -> Result<WakeResult> {
     let now = micros(txn.now);
     // First: what ends may let others go.
     expiry::end(txn, limit, silence)?;
@@ -30,9 +31,11 @@ pub(super) fn due(txn: &mut Txn, limit: u32, silence: Duration) -> Result<WakeRe
     )?;
     let mut bots = backoffs::end_due(txn)?;
     bots.extend(woken.iter().map(|row| row.bot_key));
+    bots.extend(policy::due(txn, limit, uncertain_wait)?);
     queues::enter(txn, woken)?;
     let parked = soonest(txn, "SELECT min(wake_time) FROM parked")?;
-    let soonest = [parked, expiry::next(txn)?, backoffs::next(txn)?].into_iter().flatten().min();
+    let times = [parked, expiry::next(txn)?, backoffs::next(txn)?, policy::next(txn, uncertain_wait)?];
+    let soonest = times.into_iter().flatten().min();
     Ok(WakeResult { wake: places(txn, bots)?, next: soonest.map(|time| wait(now, time)) })
 }
 

@@ -37,6 +37,10 @@ pub(crate) struct ServerFile {
     #[config(default = "5m")]
     pub(crate) lost_after: Length,
 
+    /// How long a message is UNCERTAIN before `on_uncertain = RESEND` has it sent again: time for late reports to settle it.
+    #[config(default = "10m")]
+    pub(crate) uncertain_wait: Length,
+
     /// Calls under way at a time, over all callers; more are refused. Open streams do not count.
     #[config(default = 10_000)]
     pub(crate) calls_max: usize,
@@ -104,6 +108,7 @@ impl ServerFile {
             heartbeat_interval: self.heartbeat_interval.0,
             stall_timeout: self.stall_timeout.0,
             lost_after: self.lost_after.0,
+            uncertain_wait: self.uncertain_wait.0,
             calls_max: self.calls_max,
             stop_timeout: self.stop_timeout.0,
             retention: RetentionPolicy { messages: messages.0, inbound: inbound.0, changes: changes.0, media: media.0 },

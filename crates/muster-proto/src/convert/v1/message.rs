@@ -8,7 +8,8 @@ use muster_domain::message::{
     Attempt, HandbackReason, Idempotency, Message, MessageState, NewMessage, Outcome, Priority, Schedule,
     check_idempotency_key,
 };
-use muster_domain::resolution::{Resolution, ResolutionRecord};
+use muster_domain::on_uncertain::OnUncertain;
+use muster_domain::resolution::{DecidedBy, Resolution, ResolutionRecord};
 use muster_domain::{Address, BotId, MessageId, Network, Timestamp, Violation};
 
 use super::content::{self, Target};
@@ -28,6 +29,8 @@ pub struct Draft {
     pub reply_to: Option<InboundId>,
     /// The client's key, with the fingerprint of what it stands for.
     pub idempotency: Option<Idempotency>,
+    /// What is done if nobody can tell whether it was sent, if the client says so.
+    pub on_uncertain: Option<OnUncertain>,
     recipient: String,
     content: Content,
     priority: Priority,
@@ -48,11 +51,12 @@ pub fn draft(message: Option<wire::Message>) -> Result<Draft, Vec<Violation>> {
     let validity = keep(&mut found, "validity", message.validity.map(duration).transpose());
     let reply_to = keep(&mut found, "reply_to", reply_to(&message.reply_to));
     let courtesy = keep(&mut found, "courtesy", content::read_courtesy(message.courtesy));
+    let on_uncertain = keep(&mut found, "on_uncertain", on_uncertain(message.on_uncertain));
     let recipient = message.recipient;
     if recipient.is_empty() {
         found.push(Violation::new("recipient", "must not be empty"));
     }
-    let all = (bot, content, priority, not_before, validity, idempotency, reply_to, courtesy);
+    let all = (bot, content, priority, not_before, validity, idempotency, reply_to, courtesy, on_uncertain);
     match all {
         (
             Some(bot),
@@ -63,6 +67,7 @@ pub fn draft(message: Option<wire::Message>) -> Result<Draft, Vec<Violation>> {
             Some(idempotency),
             Some(reply_to),
             Some(courtesy),
+            Some(on_uncertain),
         ) if found.is_empty() => Ok(Draft {
             bot,
             reacts_to,
@@ -74,6 +79,7 @@ pub fn draft(message: Option<wire::Message>) -> Result<Draft, Vec<Violation>> {
             validity,
             idempotency,
             courtesy,
+            on_uncertain,
         }),
         _ => Err(found),
     }
@@ -102,6 +108,7 @@ fn clear_output_only(message: &mut wire::Message) {
         idempotency_key: _,
         reply_to: _,
         courtesy: _,
+        on_uncertain: _,
         state,
         accept_time,
         expire_time,
@@ -138,6 +145,29 @@ fn priority(value: i32) -> Result<Priority, Violation> {
         Ok(wire::Priority::Conversation) => Ok(Priority::Conversation),
         Ok(wire::Priority::Automation) => Ok(Priority::Automation),
         Err(_) => Err(Violation::new("", format!("has the value {value}, which is no priority"))),
+    }
+}
+
+/// Reads a policy; `None` where none is named.
+///
+/// # Errors
+/// A number that stands for none.
+pub fn on_uncertain(value: i32) -> Result<Option<OnUncertain>, Violation> {
+    match wire::OnUncertain::try_from(value) {
+        Ok(wire::OnUncertain::Unspecified) => Ok(None),
+        Ok(wire::OnUncertain::Hold) => Ok(Some(OnUncertain::Hold)),
+        Ok(wire::OnUncertain::Resend) => Ok(Some(OnUncertain::Resend)),
+        Ok(wire::OnUncertain::Drop) => Ok(Some(OnUncertain::Drop)),
+        Err(_) => Err(Violation::new("", format!("has the value {value}, which is no policy"))),
+    }
+}
+
+/// Writes a policy.
+pub fn write_on_uncertain(policy: OnUncertain) -> wire::OnUncertain {
+    match policy {
+        OnUncertain::Hold => wire::OnUncertain::Hold,
+        OnUncertain::Resend => wire::OnUncertain::Resend,
+        OnUncertain::Drop => wire::OnUncertain::Drop,
     }
 }
 
@@ -190,6 +220,7 @@ impl Draft {
                 idempotency: self.idempotency,
                 reply_to,
                 courtesy: self.courtesy,
+                on_uncertain: self.on_uncertain.unwrap_or_default(),
             }),
             _ => Err(found),
         }
@@ -255,6 +286,7 @@ pub fn write(message: Message, view: View) -> wire::Message {
         idempotency_key,
         reply_to,
         courtesy,
+        on_uncertain,
         state,
         attempt_no,
         cancel_requested,
@@ -276,6 +308,7 @@ pub fn write(message: Message, view: View) -> wire::Message {
         idempotency_key: idempotency_key.unwrap_or_default(),
         reply_to: reply_to.and_then(|target| target.resource).unwrap_or_default(),
         courtesy: content::write_courtesy(courtesy),
+        on_uncertain: write_on_uncertain(on_uncertain).into(),
         state: write_state(state).into(),
         accept_time: Some(write_timestamp(id.accept_time())),
         expire_time: Some(write_timestamp(expire_time)),
@@ -322,15 +355,20 @@ pub fn write_resolution_kind(resolution: Resolution) -> wire::Resolution {
     }
 }
 
-/// Writes what an operator decided about a message.
+/// Writes what was decided about a message.
 pub fn write_resolution(record: ResolutionRecord) -> wire::ResolutionRecord {
-    let ResolutionRecord { resolution, attempt_no, time, reason, conflict } = record;
+    let ResolutionRecord { resolution, decided_by, attempt_no, time, reason, conflict } = record;
+    let decided_by = match decided_by {
+        DecidedBy::Operator => wire::DecidedBy::Operator,
+        DecidedBy::Policy => wire::DecidedBy::Policy,
+    };
     wire::ResolutionRecord {
         resolution: write_resolution_kind(resolution).into(),
         attempt_no,
         time: Some(write_timestamp(time)),
         reason,
         conflict: conflict.unwrap_or_default(),
+        decided_by: decided_by.into(),
     }
 }
 
@@ -421,6 +459,7 @@ mod tests {
         let hurried = wire::Courtesy { mark_read: true, typing: None };
         assert_eq!(fields(wire::Message { courtesy: Some(hurried), ..text("x") }), ["courtesy"]);
         assert_eq!(fields(wire::Message { priority: 9, ..text("x") }), ["priority"]);
+        assert_eq!(fields(wire::Message { on_uncertain: 9, ..text("x") }), ["on_uncertain"]);
         assert_eq!(fields(wire::Message { idempotency_key: "x".repeat(129), ..text("x") }), ["idempotency_key"]);
     }
 
@@ -461,6 +500,16 @@ mod tests {
             assert!(write_state(known).as_str_name().ends_with(known.as_str()));
         }
         assert!(state(0).is_err());
+    }
+
+    #[test]
+    fn every_policy_has_its_number() {
+        for policy in OnUncertain::ALL {
+            let number = write_on_uncertain(policy);
+            assert_eq!(on_uncertain(number.into()).unwrap(), Some(policy));
+            assert!(number.as_str_name().ends_with(policy.as_str()));
+        }
+        assert_eq!(on_uncertain(0).unwrap(), None);
     }
 
     fn any_message() -> impl Strategy<Value = wire::Message> {

@@ -1,7 +1,8 @@
 //! How much an agent takes: the books of one session.
 //!
 //! Credit is cumulative over the session, so that a grant that comes late or twice changes nothing. Beside it, no bot may
-//! have more attempts at the agent than its window: what was dispatched less what ended.
+//! have more attempts at the agent than its window: what was dispatched less what ended. A window opens again once half of it
+//! is free: a busy bot gets many attempts at a time, and the agent has the other half to go on with meanwhile.
 
 use std::collections::HashMap;
 
@@ -37,9 +38,10 @@ impl Credit {
         self.bytes_granted.saturating_sub(self.bytes_used)
     }
 
-    /// How many attempts of a bot may be dispatched now.
+    /// How many attempts of a bot may be dispatched now: none, or at least half of its window.
     pub(super) fn window(&self, bot: &BotId) -> u32 {
-        self.per_bot.saturating_sub(self.held.get(bot).copied().unwrap_or_default())
+        let free = self.per_bot.saturating_sub(self.held.get(bot).copied().unwrap_or_default());
+        if free < self.per_bot.div_ceil(2) { 0 } else { free }
     }
 
     /// Enters an attempt that is dispatched.
@@ -85,9 +87,22 @@ mod tests {
         let mut credit = Credit::default();
         credit.grant(&wire::Credit { attempts_total: 10, bytes_total: 100, per_bot: 4 });
         credit.holds(bot(0), 3);
-        assert_eq!((credit.attempts(), credit.window(&bot(0)), credit.window(&bot(1))), (10, 1, 4));
-        credit.finished(&bot(0), 2);
-        assert_eq!(credit.window(&bot(0)), 3);
+        assert_eq!((credit.attempts(), credit.window(&bot(0)), credit.window(&bot(1))), (10, 0, 4));
+        credit.finished(&bot(0), 1);
+        assert_eq!(credit.window(&bot(0)), 2);
+    }
+
+    #[test]
+    fn a_window_opens_again_once_half_of_it_is_free() {
+        for (per_bot, held_when_open) in [(1, 0), (2, 1), (3, 1), (64, 32)] {
+            let mut credit = Credit::default();
+            credit.grant(&wire::Credit { attempts_total: 100, bytes_total: 100, per_bot });
+            (0..per_bot).for_each(|_| credit.dispatched(&bot(0), 1));
+            while credit.window(&bot(0)) == 0 {
+                credit.finished(&bot(0), 1);
+            }
+            assert_eq!(per_bot - credit.window(&bot(0)), held_when_open);
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl WaitingBots {
         }
     }
 
-    /// Attempts of a bot ended: if it was waiting for that, it has its turn again.
+    /// Attempts of a bot ended: if it was waiting for that, its window is looked at again.
     pub(super) fn freed(&mut self, bot: &BotId) {
         if let Some(bot) = self.full.take(bot) {
             self.add(bot);

@@ -17,6 +17,10 @@ use muster_client::Done;
 use crate::args::{Cli, Command};
 use crate::failure::Failure;
 
+/// Server and agent allocate on one thread what they free on another, all the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let serves = matches!(cli.command, Command::Server(_) | Command::Agent(_) | Command::Sim(_));

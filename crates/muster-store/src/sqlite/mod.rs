@@ -69,8 +69,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages of the log after which they are moved into the database: 32 MiB, so that bursts do not pay for it at every turn.
 const WAL_CHECKPOINT_PAGES: i64 = 8_192;
 
-/// KiB of page cache of the writer, negative as SQLite wants it: 64 MiB.
-const WRITER_CACHE: i64 = -65_536;
+/// KiB of page cache of the writer, negative as SQLite wants it: 8 MiB. It holds the pages that are written all the time. What is
+/// missing is in the file cache of the system, and costs less than what a larger cache would: a commit looks through all
+/// of it whenever pages of an index were split.
+const WRITER_CACHE: i64 = -8_192;
 
 /// Statements that the writer keeps parsed: more than there are.
 const STATEMENTS: usize = 256;

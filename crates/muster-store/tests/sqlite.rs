@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::limits::{SILENCE_MAX, UNCERTAIN_WAIT_DEFAULT};
-use muster_domain::message::Outcome;
+use muster_domain::message::{Idempotency, NewMessage, Outcome};
 use muster_domain::{IdStart, Timestamp};
 use muster_store::conformance::fixture::{Fixture, outcome, refused, sent, text};
 use muster_store::sqlite::SqliteStore;
-use muster_store::{Clock, SessionOpen, Store, StoreError};
+use muster_store::{AcceptResult, Clock, RetentionPolicy, SessionOpen, Store, StoreError};
 use sqlx::{Connection as _, SqliteConnection};
 
 async fn open() -> (Arc<dyn Store>, tempfile::TempDir) {
@@ -236,4 +236,31 @@ fn refused_bot() -> Outcome {
     let mut failure = Failure::new(FailureReason::RateLimited, "");
     failure.retry_after = Some(Duration::from_secs(10));
     Outcome::Failed(failure)
+}
+
+#[tokio::test]
+async fn a_key_is_free_again_once_its_time_is_over_and_its_message_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let ahead = Arc::new(AtomicU64::new(0));
+    let (beginning, shown) = (Timestamp::now(), Arc::clone(&ahead));
+    let clock = Clock::new(move || beginning + Duration::from_secs(shown.load(Ordering::Relaxed)));
+    let store = SqliteStore::open_by(&dir.path().join("muster.db"), clock, IdStart::from_entropy(0)).await.unwrap();
+    let fixture = Fixture::new(Arc::new(store)).await;
+    let idempotency = Some(Idempotency { key: "k".into(), fingerprint: [1; 16] });
+    let message = NewMessage { idempotency, ..text("a", "+5511900000001", "hello") };
+    let id = fixture.accept(vec![message.clone()]).await[0];
+    fixture.store.message_cancel(&fixture.tenant, id).await.unwrap();
+    let after = async |hours: u64, messages_kept: Duration| {
+        ahead.store(hours * 3600, Ordering::Relaxed);
+        let policy = RetentionPolicy { messages: messages_kept, ..RetentionPolicy::default() };
+        fixture.store.retention_run(&policy, 100).await.unwrap();
+        fixture.store.message_accept(&fixture.tenant, vec![message.clone()]).await.unwrap().remove(0)
+    };
+    let hour = Duration::from_secs(3600);
+    assert_eq!(after(49, 50 * hour).await, AcceptResult::Replayed(id), "the message is there");
+    ahead.store(0, Ordering::Relaxed);
+    assert_eq!(after(47, hour).await, AcceptResult::Replayed(id), "its time is not over");
+    let again = after(49, hour).await;
+    let AcceptResult::Accepted(new) = again else { panic!("it is free: {again:?}") };
+    assert_eq!(after(49, hour).await, AcceptResult::Replayed(new), "it belongs to the new message");
 }

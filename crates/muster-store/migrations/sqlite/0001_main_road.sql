@@ -300,7 +300,12 @@ CREATE TABLE idempotency (
     message_id  INTEGER NOT NULL,
     PRIMARY KEY (tenant_key, key)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX idempotency_by_message ON idempotency (message_id);
+-- Keys whose message is gone, and which stay until their own time is over.
+CREATE TABLE orphaned_key (
+    message_id INTEGER PRIMARY KEY,
+    tenant_key INTEGER NOT NULL,
+    key        TEXT NOT NULL
+) STRICT;
 
 -- Receipts that came before the outcome they belong to, or that belong to messages of somebody else's hand.
 CREATE TABLE early_receipt (

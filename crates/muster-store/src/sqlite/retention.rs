@@ -8,8 +8,8 @@ use muster_domain::message::MessageState;
 use rusqlite::params;
 
 use super::code::Code as _;
-use super::micros;
 use super::txn::Txn;
+use super::{body, micros};
 use crate::{Result, RetentionPolicy};
 
 /// How long receipts without a message are kept: an outcome that they belong to comes within the reach of an agent's journal.
@@ -20,7 +20,8 @@ pub(super) fn run(txn: &mut Txn, policy: &RetentionPolicy, limit: u32) -> Result
     let mut removed = messages(txn, policy.messages, limit)?;
     let floor = |age: Duration| MessageId::floor(txn.now - age).raw();
     let before = |age: Duration| micros(txn.now - age);
-    let rules: [(&'static str, i64); 6] = [
+    removed += keys(txn, floor(IDEMPOTENCY_KEPT), limit)?;
+    let rules: [(&'static str, i64); 5] = [
         (
             "DELETE FROM inbound WHERE inbound_id IN (SELECT inbound_id FROM inbound WHERE inbound_id < ? LIMIT ?)",
             floor(policy.inbound),
@@ -31,10 +32,6 @@ pub(super) fn run(txn: &mut Txn, policy: &RetentionPolicy, limit: u32) -> Result
              (SELECT last_seq FROM change WHERE time >= ? ORDER BY last_seq LIMIT 1), (SELECT max(last_seq) FROM change)) \
              ORDER BY last_seq LIMIT ?)",
             before(policy.changes),
-        ),
-        (
-            "DELETE FROM idempotency WHERE (tenant_key, key) IN (SELECT tenant_key, key FROM idempotency WHERE message_id < ? LIMIT ?)",
-            floor(IDEMPOTENCY_KEPT.max(policy.messages)),
         ),
         (
             "DELETE FROM request WHERE (tenant_key, request_id) IN (SELECT tenant_key, request_id FROM request WHERE create_time < ? LIMIT ?)",
@@ -71,11 +68,44 @@ fn messages(txn: &mut Txn, age: Duration, limit: u32) -> Result<u64> {
             "DELETE FROM resolution WHERE message_id = ?",
             "DELETE FROM replay WHERE message_id = ?",
             "DELETE FROM settled WHERE message_id = ?",
-            "DELETE FROM message WHERE message_id = ?",
         ] {
             txn.execute(sql, [message_id])?;
         }
+        let message =
+            txn.first("DELETE FROM message WHERE message_id = ? RETURNING tenant_key, body", [message_id], |row| {
+                Ok((row.get(0)?, body::decode(row.get_ref(1)?.as_blob().unwrap_or_default())?))
+            })?;
+        if let Some((tenant_key, body::Body { idempotency_key: Some(key), .. })) = message {
+            leave_key(txn, *message_id, tenant_key, &key)?;
+        }
         txn.gone(*bot_key, *state);
+    }
+    Ok(over.len() as u64)
+}
+
+/// Hands the key of a message that goes over to [`keys`]. A key stays for as long as its message does, and for its own time at
+/// least. It is found by its message, so that no index by age has to be kept while messages are accepted.
+fn leave_key(txn: &Txn, message_id: i64, tenant_key: i64, key: &str) -> Result<()> {
+    txn.execute(
+        "INSERT INTO orphaned_key (message_id, tenant_key, key) VALUES (?, ?, ?)",
+        params![message_id, tenant_key, key],
+    )
+    .map(drop)
+}
+
+/// Removes keys whose message is gone and was accepted before the id `floor`.
+fn keys(txn: &Txn, floor: i64, limit: u32) -> Result<u64> {
+    let over: Vec<(i64, i64, String)> = txn.all(
+        "DELETE FROM orphaned_key WHERE message_id IN (SELECT message_id FROM orphaned_key WHERE message_id < ? \
+         ORDER BY message_id LIMIT ?) RETURNING message_id, tenant_key, key",
+        params![floor, limit],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    )?;
+    for (message_id, tenant_key, key) in &over {
+        txn.execute(
+            "DELETE FROM idempotency WHERE tenant_key = ? AND key = ? AND message_id = ?",
+            params![tenant_key, key, message_id],
+        )?;
     }
     Ok(over.len() as u64)
 }

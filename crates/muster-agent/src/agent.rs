@@ -205,7 +205,13 @@ async fn recover(journal: &Journal, lanes: &Arc<Lanes>) -> Result<(), AgentError
                 let attempt = read_attempt(&accept.body);
                 (accept, attempt)
             }
-            LeftBehind::Started(accept) => (accept, None),
+            LeftBehind::Started(accept) => {
+                if let Some(Attempt { attempt, bot, recipient, content, .. }) = read_attempt(&accept.body) {
+                    let bot = lanes.bots().get_or_insert(&bot);
+                    bot.echoes().left_behind(attempt, &recipient, &content, accept.stamp.age(now), now);
+                }
+                (accept, None)
+            }
         };
         match unstarted {
             Some(attempt) => {

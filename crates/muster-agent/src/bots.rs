@@ -11,6 +11,7 @@ use muster_gateway::Gateway;
 use tokio::sync::mpsc;
 
 use crate::clock::Stamp;
+use crate::echoes::Echoes;
 use crate::lane::LaneQueue;
 use crate::supervisor::Note;
 
@@ -47,13 +48,21 @@ pub(crate) struct Bot {
     /// `None` while the bot is not declared.
     route: RwLock<Option<Arc<Route>>>,
     lane: Mutex<LaneQueue>,
+    echoes: Mutex<Echoes>,
     pub(crate) vitals: Vitals,
     notes: Mutex<Option<mpsc::Sender<Note>>>,
 }
 
 impl Bot {
     fn new(id: BotId) -> Self {
-        Bot { id, route: RwLock::default(), lane: Mutex::default(), vitals: Vitals::default(), notes: Mutex::default() }
+        Bot {
+            id,
+            route: RwLock::default(),
+            lane: Mutex::default(),
+            echoes: Mutex::default(),
+            vitals: Vitals::default(),
+            notes: Mutex::default(),
+        }
     }
 
     /// What is declared of it at present.
@@ -68,6 +77,11 @@ impl Bot {
     /// Its lane's queue. Locked for moments only.
     pub(crate) fn lane(&self) -> MutexGuard<'_, LaneQueue> {
         self.lane.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the network says that it sent. Locked for moments only.
+    pub(crate) fn echoes(&self) -> MutexGuard<'_, Echoes> {
+        self.echoes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Connects it with its supervisor, or with none.

@@ -12,6 +12,7 @@ mod command;
 mod config;
 mod desired;
 mod disk;
+mod echoes;
 mod error;
 mod journal;
 mod lane;

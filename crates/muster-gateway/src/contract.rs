@@ -205,6 +205,8 @@ pub enum Event {
         network_id: String,
         /// The recipient.
         recipient: Address,
+        /// What it says, as far as it has a form here: the address of a medium is the network's own.
+        content: Option<Content>,
     },
     /// Somebody wrote to the bot.
     Inbound {

@@ -351,6 +351,10 @@ impl Lanes {
             match decide(&facts) {
                 Verdict::Start => {
                     let (outcome, took) = self.call(bot, &item, &gateway, media.as_ref()).await;
+                    let outcome = match gateway.gives_signs() {
+                        true => self.listen(bot, &item, outcome, took, draft),
+                        false => outcome,
+                    };
                     self.end(bot, &item, outcome, took, draft);
                 }
                 Verdict::End(outcome) => self.end(bot, &item, outcome, Duration::ZERO, draft),
@@ -368,6 +372,26 @@ impl Lanes {
         Ok(())
     }
 
+    /// What a call came to, with what the network said of it meanwhile. What that tells of earlier calls is reported beside it.
+    fn listen(&self, bot: &Bot, item: &Item, outcome: Outcome, took: Duration, draft: &mut Draft) -> Outcome {
+        let attempt = item.attempt.attempt;
+        let known = match &outcome {
+            Outcome::Sent { network_id } => bot.echoes().answered(attempt, Some(network_id)),
+            Outcome::Uncertain(_) => bot.echoes().unanswered(attempt, took),
+            _ => bot.echoes().answered(attempt, None),
+        };
+        let mut own = outcome;
+        for known in known {
+            if known.attempt == attempt {
+                own = known.outcome;
+            } else {
+                draft.records.push(report::outcome(known, self.journal.now()));
+                draft.reports += 1;
+            }
+        }
+        own
+    }
+
     async fn call(&self, bot: &Bot, item: &Item, gateway: &OpenGateway, media: Option<&Bytes>) -> (Outcome, Duration) {
         let attempt = &item.attempt;
         let request = SendRequest {
@@ -379,6 +403,11 @@ impl Lanes {
             courtesy: attempt.courtesy,
             timeout: self.send_timeout,
         };
+        if gateway.gives_signs() {
+            let now = self.journal.now();
+            let (recipient, content) = (&attempt.recipient, &attempt.content);
+            bot.echoes().call(attempt.attempt, recipient, content, item.arrived.age(now), now);
+        }
         let began = Instant::now();
         let bound = self.send_timeout + attempt.courtesy.typing + ADAPTER_GRACE;
         let answer = tokio::time::timeout(bound, gateway.gateway.send(&bot.id, request)).await;

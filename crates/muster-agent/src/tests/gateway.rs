@@ -17,7 +17,8 @@ use muster_gateway::{
 use tokio::sync::Semaphore;
 
 /// The gateway. Texts: `ok`, `retry` (refused, comes again), `refuse` (refused for good), `down` (not connected), `unknown`,
-/// `hang` (answers `ok` once [`Scripted::release`] was called), `flaky N` (refused N times, comes again, and then `ok`).
+/// `hang` (answers `ok` once [`Scripted::release`] was called), `lost` (hangs likewise, and then is unknown), `flaky N` (refused N
+/// times, comes again, and then `ok`).
 pub(super) struct Scripted {
     sent: Mutex<Vec<(String, i64)>>,
     taken: Mutex<Vec<i64>>,
@@ -99,6 +100,10 @@ impl Gateway for Scripted {
             ("down", _) => return not_sent(FailureReason::NotConnected, "closed"),
             ("unknown", _) => return Err(SendError::Unknown(Failure::new(FailureReason::OutcomeUnknown, "reset"))),
             ("flaky", times) if tries < times.parse().unwrap() => return not_sent(FailureReason::RateLimited, "later"),
+            ("lost", _) => {
+                self.released.acquire().await.unwrap().forget();
+                return Err(SendError::Unknown(Failure::new(FailureReason::OutcomeUnknown, "reset")));
+            }
             ("hang", _) => self.released.acquire().await.unwrap().forget(),
             _ => {}
         }
@@ -144,7 +149,7 @@ impl Gateway for Scripted {
         self.called("mark_read", ())
     }
 
-    /// Bodies: `receipt ID`, `inbound ID`, `closed`, `connected`, `linked`, `nothing`; anything else is malformed.
+    /// Bodies: `receipt ID`, `inbound ID`, `echo ID TEXT`, `closed`, `connected`, `linked`, `nothing`; anything else is malformed.
     fn read_webhook(&self, request: &WebhookRequest<'_>) -> Result<Vec<Event>, WebhookError> {
         if !request.headers.iter().any(|(name, value)| name == "x-secret" && value == request.secret) {
             return Err(WebhookError::Forged);
@@ -163,6 +168,14 @@ impl Gateway for Scripted {
                 reply_to: None,
                 time: None,
             },
+            ("echo", said) => {
+                let (network_id, body) = said.split_once(' ').unwrap();
+                Event::Echo {
+                    network_id: network_id.to_owned(),
+                    recipient: Address::from_stored("+5511900000001"),
+                    content: Some(Content::Text { body: body.to_owned() }),
+                }
+            }
             ("closed", _) => Event::Closed { reason: CloseReason::Lost, detail: "408".to_owned() },
             ("connected", _) => Event::Connected { address: Some(Address::from_stored("+5511900000009")) },
             ("nothing", _) => return Ok(Vec::new()),

@@ -1,6 +1,7 @@
 //! The whole agent against a server that the test drives by hand, and a gateway that does what the message says.
 
 mod drain;
+mod echoes;
 mod gateway;
 mod model;
 mod order;

@@ -6,12 +6,12 @@ use muster_proto::agent_v1 as wire;
 use super::server::Conversation;
 use super::{Bench, until};
 
-async fn target(bench: &Bench) -> WebhookTarget {
+pub(super) async fn target(bench: &Bench) -> WebhookTarget {
     until("the gateway to be told", || bench.agent.gateway.webhook.lock().unwrap().is_some()).await;
     bench.agent.gateway.webhook.lock().unwrap().clone().unwrap()
 }
 
-async fn post(url: &str, secret: &str, body: impl Into<reqwest::Body>) -> u16 {
+pub(super) async fn post(url: &str, secret: &str, body: impl Into<reqwest::Body>) -> u16 {
     reqwest::Client::new().post(url).header("x-secret", secret).body(body).send().await.unwrap().status().as_u16()
 }
 

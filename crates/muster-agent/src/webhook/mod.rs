@@ -192,9 +192,11 @@ fn take_event(bot: &Bot, event: Event, now: Stamp) -> Option<Record> {
             .ok()?;
             Some(report::receipt(receipt, now))
         }
-        Event::Echo { .. } => {
+        Event::Echo { network_id, recipient, content } => {
             bot.note_sign();
-            None
+            let known = bot.echoes().hear(&network_id, &recipient, &content?, now)?;
+            tracing::info!(bot = %bot.id, attempt = %known.attempt, "the gateway sent what nobody knew of");
+            Some(report::outcome(known, now))
         }
         Event::Inbound { network_id, sender, participant, sender_name, content, reply_to, time: _ } => {
             bot.note_sign();

@@ -290,7 +290,7 @@ async fn every_content_arrives_and_is_receipted() {
     for id in &sent[..6] {
         bench
             .event("echo", |event| match event {
-                Event::Echo { network_id, recipient } if network_id == id => Some(recipient.clone()),
+                Event::Echo { network_id, recipient, .. } if network_id == id => Some(recipient.clone()),
                 _ => None,
             })
             .await;

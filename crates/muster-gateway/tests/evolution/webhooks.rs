@@ -51,7 +51,10 @@ fn told(event: &Event) -> String {
             let failure = failure.as_ref().map_or(String::new(), |failure| format!(" {}", failure.reason));
             format!("receipt {network_id} {kind:?}{failure}")
         }
-        Event::Echo { network_id, recipient } => format!("echo {network_id} to {}", recipient.as_str()),
+        Event::Echo { network_id, recipient, content } => {
+            let content = content.as_ref().map_or("-".to_owned(), content_told);
+            format!("echo {network_id} to {}: {content}", recipient.as_str())
+        }
         Event::Inbound { network_id, sender, participant, sender_name, content, reply_to, time } => {
             let mut text = format!("inbound {network_id} from {}", sender.as_str());
             if let Some(participant) = participant {

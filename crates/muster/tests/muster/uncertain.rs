@@ -56,3 +56,29 @@ async fn uncertain_messages_are_listed_and_decided() {
         stage.muster(&[&["uncertain", "resolve"], wrong].concat()).ended(2);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_echo_goes_before_what_a_policy_decided() {
+    let stage = Stage::with_fleet().await;
+    let sim = simulator(&stage).await;
+    let _agent = agent(&stage, &sim, "a").await;
+    until("the agent is online", || {
+        stage.muster(&["node", "get", "node-a", "-o", "json"]).done().json()["online"] == true
+    });
+    stage.muster(&["bot", "link", "sales-1"]).done();
+    let admin = AdminClient::new(sim.address("admin").parse().unwrap()).unwrap();
+    let mut faults = Faults::default();
+    (faults.send.reset_after, faults.webhooks.late) = (1.0, 1.0);
+    admin.set_gateway_faults("evolution-a", &faults).await.unwrap();
+    let args = ["send", "sales-1", "+5511900000001", "--text", "Olá!", "--on-uncertain", "drop", "-o", "json"];
+    let sent = stage.muster(&args).done().json();
+    assert_eq!(sent["on_uncertain"], "DROP");
+    let name = sent["name"].as_str().unwrap();
+    let state = || stage.muster(&["message", "get", name, "-o", "json"]).done().json()["state"].clone();
+    // What it became comes from the echo, which names it for its receipts.
+    until("it is delivered", || ["DELIVERED", "READ"].iter().any(|wanted| state() == *wanted));
+    let shown = stage.muster(&["uncertain", "show", name]).done().out;
+    for step in ["its policy dropped it", "but a late report says: attempt 1 was sent", "sent by the gateway"] {
+        assert!(shown.contains(step), "{step}: {shown}");
+    }
+}

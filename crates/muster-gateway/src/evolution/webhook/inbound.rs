@@ -55,6 +55,13 @@ pub(super) fn message(item: &Value) -> Option<Event> {
     })
 }
 
+/// What a message says, if it has a form here.
+pub(super) fn said(item: &Value) -> Option<Content> {
+    let message = unwrapped(item.get("message").and_then(Value::as_object))?;
+    let (kind, body) = kind(message)?;
+    content(kind, body, message.get("mediaUrl"))
+}
+
 /// The message itself, out of what the network puts around it.
 fn unwrapped(message: Option<&Map<String, Value>>) -> Option<&Map<String, Value>> {
     const WRAPPERS: [&str; 7] = [

@@ -5,7 +5,7 @@ use muster_domain::message::ReceiptKind;
 use serde_json::Value;
 
 use super::super::jid;
-use super::field;
+use super::{field, inbound};
 use crate::contract::Event;
 
 /// `messages.update`: the status of one message. Statuses skip, repeat and overtake each other; `None` for those that say
@@ -49,5 +49,5 @@ pub(super) fn echo(item: &Value) -> Option<Event> {
     let network_id = field::network_id(key.get("id"))?;
     let alternative = key.get("remoteJidAlt").and_then(Value::as_str);
     let recipient = jid::address_of_either(key.get("remoteJid")?.as_str()?, alternative)?;
-    Some(Event::Echo { network_id, recipient })
+    Some(Event::Echo { network_id, recipient, content: inbound::said(item) })
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -42,7 +43,7 @@ pub enum Error {
         /// Tries without an answer in between.
         tries: usize,
         /// What the last try said.
-        last: Refusal,
+        last: Box<Refusal>,
     },
     /// The arguments do not fit together.
     #[error("{0}")]
@@ -99,6 +100,8 @@ pub struct Refusal {
     pub message: String,
     /// Fields of the request that break a rule: path and description.
     pub violations: Vec<(String, String)>,
+    /// When the same call may be made again.
+    pub retry_after: Option<Duration>,
 }
 
 impl From<&Status> for Refusal {
@@ -112,6 +115,7 @@ impl From<&Status> for Refusal {
             reason: details.error_info().map(|info| info.reason.clone()),
             message: status.message().to_owned(),
             violations: violations.unwrap_or_default(),
+            retry_after: details.retry_info().and_then(|info| info.retry_delay),
         }
     }
 }
@@ -124,11 +128,21 @@ impl Refusal {
                 Some("the server is older than this client; update it, or use a client of its version")
             }
             Code::Unavailable => Some("try again"),
-            Code::ResourceExhausted => Some("the server is busy; try again later"),
+            Code::ResourceExhausted if !self.says_when() => Some("the server is busy; try again later"),
             Code::Aborted => Some("somebody else was faster; read it again and repeat"),
             Code::Internal => Some("the server's log says more"),
             _ => None,
         }
+    }
+
+    /// Whether its message says what to do, and when.
+    fn says_when(&self) -> bool {
+        self.reason.as_deref() == Some("BACKLOG_FULL")
+    }
+
+    /// After how long the server wants to see the same call again, if it is too much for it now.
+    pub fn wants_again_after(&self) -> Option<Duration> {
+        self.retry_after.filter(|_| self.code == Code::ResourceExhausted)
     }
 
     /// Whether the same call may succeed later, without anybody changing it.

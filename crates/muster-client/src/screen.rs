@@ -89,10 +89,15 @@ impl Screen {
         let _ = writeln!(err, "{text}");
     }
 
+    /// How things look at this moment: a command may have waited.
+    fn look_now(&self) -> Look {
+        Look { now: Timestamp::now(), ..self.look.clone() }
+    }
+
     /// One thing: as JSON, or as `render` draws it.
     pub fn one<T: Serialize>(&self, value: &T, render: impl FnOnce(&T, &Look) -> String) -> io::Result<()> {
         match self.format {
-            Format::Table => self.print(&render(value, &self.look)),
+            Format::Table => self.print(&render(value, &self.look_now())),
             Format::Json => self.print(&json_pretty(value)?),
             Format::Jsonl => self.print(&json_line(value)?),
         }
@@ -116,10 +121,7 @@ impl Screen {
     /// The next thing of a stream: a line of JSON, or the line that `render` draws.
     pub fn next<T: Serialize>(&self, value: &T, render: impl FnOnce(&T, &Look) -> String) -> io::Result<()> {
         match self.format {
-            Format::Table => {
-                let now = Look { now: Timestamp::now(), ..self.look.clone() };
-                self.print(&render(value, &now))
-            }
+            Format::Table => self.print(&render(value, &self.look_now())),
             Format::Json | Format::Jsonl => self.print(&json_line(value)?),
         }
     }

@@ -202,7 +202,7 @@ async fn send_and_measure(stage: &mut Stage, messages: u64) -> Result<Finished> 
         }
     };
     let client = stage.client.clone();
-    let sending = stream::send(&client, items, false, CancellationToken::new(), &mut observe);
+    let sending = stream::send(&client, items, false, STANDSTILL_PATIENCE, CancellationToken::new(), &mut observe);
     tokio::pin!(sending);
 
     let begun = Instant::now();

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod aging;
+pub mod backlog;
 pub mod backoff;
 pub mod bot;
 pub mod content;

@@ -81,6 +81,13 @@ pub const ATTEMPTS_MAX: u32 = 10;
 /// the bursts of a conversation, and short enough that a reminder leaves within the hour.
 pub const PRIORITY_STEP: Duration = Duration::from_secs(15 * 60);
 
+/// Messages that wait for one bot. What a sender of 30 messages a second, the fastest that a network lets anybody be, works off in
+/// nine hours; [`crate::backlog`] stops the others earlier.
+pub const BOT_WAITING_MAX: u64 = 1_000_000;
+
+/// Messages of one tenant that wait, over all its bots: about 6 GB of the database.
+pub const TENANT_WAITING_MAX: u64 = 10_000_000;
+
 /// Largest weight of a tenant: shares differ by two orders of magnitude at the most, so that the smallest still moves.
 pub const TENANT_WEIGHT_MAX: u32 = 100;
 

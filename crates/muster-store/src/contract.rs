@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use muster_domain::backlog::Full;
 use muster_domain::bot::{Bot, BotSpec, Connection, Hold, Stage, StateCounts};
 use muster_domain::content::MediaDigest;
 use muster_domain::drain::Drain;
@@ -475,6 +476,8 @@ pub enum AcceptResult {
     BotUnknown,
     /// The bot is out of service for good.
     BotRetired,
+    /// Too much waits already.
+    BacklogFull(Full),
 }
 
 /// Which messages a list shows. All set fields must hold.

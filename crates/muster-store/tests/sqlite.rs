@@ -91,6 +91,54 @@ async fn what_was_acknowledged_is_there_after_a_crash() {
     assert_eq!((opened.report_committed, opened.returned), (4, 1));
 }
 
+/// What a text of the bot `a` finds ahead of it that is not valid any more, and so can wait for nobody.
+async fn ahead(fixture: &Fixture) -> u64 {
+    let late = NewMessage { expire_time: Timestamp::now(), ..text("a", "+5511900000001", "late") };
+    match fixture.store.message_accept(&fixture.tenant, vec![late]).await.unwrap()[..] {
+        [AcceptResult::BacklogFull(full)] => full.waiting,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_backlog_is_known_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("muster.db");
+    let fixture = Fixture::new(reopen(&path).await).await;
+    let session = fixture.open_connected().await;
+    fixture.dispatched(&session).await;
+    let now = || text("a", "+5511900000001", "now");
+    let later = NewMessage { not_before: Some(Timestamp::now() + Duration::from_secs(600)), ..now() };
+    let later = fixture.accept(vec![now(), now(), later.clone(), later]).await[2];
+    assert_eq!(ahead(&fixture).await, 3);
+    let tenant = fixture.tenant.clone();
+    drop(fixture);
+
+    let fixture = Fixture { store: reopen(&path).await, tenant };
+    assert_eq!(ahead(&fixture).await, 3);
+    fixture.store.message_cancel(&fixture.tenant, later).await.unwrap();
+    assert_eq!(ahead(&fixture).await, 3);
+    fixture.accept(vec![now()]).await;
+    assert_eq!(ahead(&fixture).await, 4);
+}
+
+#[tokio::test]
+async fn a_write_that_fails_leaves_the_backlog_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("muster.db");
+    let fixture = Fixture::new(reopen(&path).await).await;
+    let message = || text("a", "+5511900000001", "hello");
+    fixture.accept(vec![message()]).await;
+    let mut own = connect(&path).await;
+    sqlx::query("CREATE TRIGGER full BEFORE INSERT ON message BEGIN SELECT RAISE(FAIL, 'no room'); END")
+        .execute(&mut own)
+        .await
+        .unwrap();
+    assert!(fixture.store.message_accept(&fixture.tenant, vec![message(), message()]).await.is_err());
+    sqlx::query("DROP TRIGGER full").execute(&mut own).await.unwrap();
+    assert_eq!(ahead(&fixture).await, 1);
+}
+
 #[tokio::test]
 async fn a_closed_file_opens_again() {
     let dir = tempfile::tempdir().unwrap();

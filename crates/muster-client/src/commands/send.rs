@@ -12,15 +12,17 @@ use muster_domain::{BotId, inbound::InboundId};
 use muster_proto::convert::v1::message::write_on_uncertain;
 use muster_proto::convert::v1::time::{write_duration, write_timestamp};
 use muster_proto::v1;
+use tokio::time::Instant;
 
 use super::{CommonArgs, send_file};
-use crate::error::{Done, Error};
+use crate::connection::Server;
+use crate::error::{Done, Error, Refusal};
 use crate::rows::RowFormat;
 use crate::screen::Screen;
 use crate::send::content::{Parts, content};
 use crate::send::draft::{on_uncertain, priority, wire_priority};
 use crate::send::media::{MediaKind, MediaReader, Uploader};
-use crate::text::{parse_duration, parse_time, parse_time_or_duration};
+use crate::text::{self, parse_duration, parse_time, parse_time_or_duration};
 use crate::views::message::{MessageView, page};
 
 const EXAMPLES: &str = "\
@@ -40,7 +42,11 @@ Files:
   Media are addresses or files; files named in rows lie beside the file, and each is uploaded once.
   A bad row is reported with its line and column and does not stop the others. Running the same file again sends
   nothing twice: every row has a key, made of what it asks for, that the server keeps for at least 24 hours.
-  To send the same rows once more on purpose, name the run: --run monday.";
+  To send the same rows once more on purpose, name the run: --run monday.
+
+Full backlogs:
+  A bot that would not get to a message within its validity takes no more for now (BACKLOG_FULL), and says when to come
+  again. The command waits and goes on, for 10 minutes at most: --wait 2h waits longer, --wait 0s not at all.";
 
 /// Sends a message, or one to each row of a file. The answer means that it is durable.
 #[derive(Debug, Args)]
@@ -127,6 +133,10 @@ pub(super) struct ScheduleArgs {
     /// says if left out
     #[arg(long, value_name = "POLICY", value_parser = on_uncertain)]
     pub(super) on_uncertain: Option<OnUncertain>,
+
+    /// How long to wait for room where a bot takes no more for now; with --file, how long nothing may be accepted meanwhile
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
+    pub(super) wait: Duration,
 
     /// Makes the call safe to repeat: the same key returns the first answer
     #[arg(long, conflicts_with = "file")]
@@ -277,11 +287,39 @@ async fn one(
     if let Some(media) = &local {
         Uploader::default().ensure(&server, media).await?;
     }
-    let response =
-        server.messages().send_message(v1::SendMessageRequest { message: Some(message) }).await?.into_inner();
+    let response = send_patiently(screen, &server, message, schedule.wait).await?;
     if response.replayed {
         screen.say("accepted before under the same key; nothing was sent again");
     }
     screen.one(&MessageView::from(response.message.unwrap_or_default()), page)?;
     Ok(Done::All)
+}
+
+/// Sends a message, again and again where its bot takes no more for now, as long as there is patience.
+async fn send_patiently(
+    screen: &Screen,
+    server: &Server,
+    message: v1::Message,
+    patience: Duration,
+) -> Result<v1::SendMessageResponse, Error> {
+    let begin = Instant::now();
+    let mut is_first = true;
+    loop {
+        let request = v1::SendMessageRequest { message: Some(message.clone()) };
+        let refusal = match server.messages().send_message(request).await {
+            Ok(response) => return Ok(response.into_inner()),
+            Err(status) => Refusal::from(&status),
+        };
+        let left = patience.saturating_sub(begin.elapsed());
+        match refusal.wants_again_after().map(|wait| wait.min(left)) {
+            Some(wait) if !wait.is_zero() => {
+                let why = if is_first { refusal.to_string() } else { "still no room".to_owned() };
+                let (shown, most) = (text::duration(wait), text::duration(left));
+                screen.say(&format!("{why}; trying again in {shown}, for {most} at most (--wait)"));
+                is_first = false;
+                tokio::time::sleep(wait).await;
+            }
+            _ => return Err(Error::Refused(refusal)),
+        }
+    }
 }

@@ -50,7 +50,7 @@ pub(super) async fn run(
         let voice = progress.bar.clone();
         let mut progress = progress;
         let mut observe = |event: Event<'_>| progress.take(event);
-        let sending = send(&server, items, rows.strict, stop.clone(), &mut observe);
+        let sending = send(&server, items, rows.strict, schedule.wait, stop.clone(), &mut observe);
         let sent = until_interrupted(sending, stop, &voice).await;
         progress.finish();
         sent
@@ -138,6 +138,13 @@ impl Progress {
             Event::Refused(problem) => self.problem(problem),
             Event::Broken { because, wait } => {
                 self.say(&format!("lost the server: {because}; trying again in {}", text::duration(wait)));
+            }
+            Event::Postponed { because, patience } => {
+                let patience = text::duration(patience);
+                self.say(&format!(
+                    "{} ({}); its rows wait, until nothing was accepted for {patience} (--wait)",
+                    because.message, because.reason
+                ));
             }
         }
     }

@@ -40,7 +40,7 @@ impl RowFormat {
 }
 
 /// The columns that rows have in common.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Columns {
     names: Vec<String>,
     /// Whether the rows name their values themselves, so that a column has no number.

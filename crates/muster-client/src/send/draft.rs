@@ -67,6 +67,12 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// A row of which nothing but its line is known.
+    #[cfg(test)]
+    pub(crate) fn of_line(line: u64) -> Self {
+        Origin { line, columns: Arc::new(Columns::default()) }
+    }
+
     /// The column of the row that a field of the message came from, if one did.
     pub fn column_of(&self, field: &str) -> Option<Column> {
         let field = field.strip_prefix("message.").unwrap_or(field);

@@ -11,12 +11,14 @@ use muster_domain::limits::{FRAME_BYTES_MAX, MESSAGES_PER_FRAME_MAX};
 use muster_proto::v1::{self, send_result};
 use prost::Message;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
 use super::draft::{Draft, Drafter, Origin};
 use super::media::Uploader;
+use super::postponed::{Postponed, Row};
 use super::tally::Tally;
 use crate::connection::Server;
 use crate::error::{Error, Refusal};
@@ -50,6 +52,13 @@ pub enum Event<'a> {
         because: &'a Refusal,
         /// The wait.
         wait: Duration,
+    },
+    /// A bot takes no more for now: its messages wait, and come again.
+    Postponed {
+        /// What the server said of the first.
+        because: &'a v1::SendRefusal,
+        /// How long nothing may be accepted until they are given up.
+        patience: Duration,
     },
 }
 
@@ -87,13 +96,15 @@ pub fn read_ahead(rows: Rows, mut drafter: Drafter) -> mpsc::Receiver<Item> {
 
 /// Sends everything that `items` yields, and tells what became of it.
 ///
-/// With `strict`, each message is sent after the one before it was accepted, and the first problem ends the run. `stop` ends
+/// Where a bot takes no more for now, its messages come again when the server wants them, until nothing was accepted for
+/// `patience`. With `strict`, each message is sent after the one before it was accepted, and the first problem ends the run. `stop` ends
 /// it early: what is in flight is still waited for. However it ends, what was accepted stays accepted, and the same file can
 /// be sent again.
 pub async fn send(
     server: &Server,
     items: mpsc::Receiver<Item>,
     strict: bool,
+    patience: Duration,
     stop: CancellationToken,
     observe: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Sent {
@@ -106,6 +117,7 @@ pub async fn send(
         frame_messages,
         window_frames,
         in_flight: VecDeque::new(),
+        postponed: Postponed::new(patience),
         uploader: Uploader::default(),
         tries: Tries::limited(),
         tally: Tally::default(),
@@ -113,6 +125,7 @@ pub async fn send(
         observe,
     };
     let ended = run.work_off().await;
+    run.tally.waited_ms = u64::try_from(run.postponed.waited(Instant::now()).as_millis()).unwrap_or(u64::MAX);
     Sent { ended: ended.and(run.unreadable.map_or(Ok(()), Err)), tally: run.tally }
 }
 
@@ -127,6 +140,7 @@ pub struct Sent {
 }
 
 /// Messages in flight, with the rows that they came from.
+#[derive(Default)]
 struct Frame {
     origins: Vec<Origin>,
     messages: Vec<v1::Message>,
@@ -144,6 +158,8 @@ struct Run<'a> {
     frame_messages: usize,
     window_frames: usize,
     in_flight: VecDeque<Frame>,
+    /// What comes again later. Bounded: nothing is read while as much waits as may be in flight.
+    postponed: Postponed,
     uploader: Uploader,
     tries: Tries,
     tally: Tally,
@@ -161,8 +177,8 @@ enum Received {
 
 impl Run<'_> {
     async fn work_off(&mut self) -> Result<(), Error> {
-        while self.items.is_some() || !self.in_flight.is_empty() {
-            if self.in_flight.is_empty() {
+        while self.is_going_on() {
+            if self.in_flight.is_empty() && self.postponed.is_empty() {
                 // Without a frame there is nothing to open a call for.
                 let received = self.receive().await;
                 self.take_in(received, None).await?;
@@ -171,6 +187,10 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    fn is_going_on(&self) -> bool {
+        self.items.is_some() || !self.in_flight.is_empty() || !self.postponed.is_empty()
     }
 
     /// Waits for rows. May be dropped before it is done: nothing is lost.
@@ -199,8 +219,7 @@ impl Run<'_> {
                 return Ok(());
             }
         };
-        let mut frame = Frame { origins: Vec::new(), messages: Vec::new() };
-        let mut bytes = 0;
+        let mut rows = Vec::with_capacity(items.len());
         for item in items {
             if self.items.is_none() {
                 break;
@@ -219,25 +238,38 @@ impl Run<'_> {
                 }
             };
             self.read_row(draft.origin.line);
-            let Some(draft) = self.upload(draft).await? else { continue };
-            let size = draft.message.encoded_len();
-            if bytes > 0 && bytes + size > FRAME_BYTES {
-                let full = std::mem::replace(&mut frame, Frame { origins: Vec::new(), messages: Vec::new() });
-                self.put_in_flight(full, call);
-                bytes = 0;
+            let Some(Draft { origin, message, .. }) = self.upload(draft).await? else { continue };
+            if let Some((because, due)) = self.postponed.blocks(&message.bot) {
+                self.postpone(Row { origin, message, because, due });
+                continue;
             }
-            bytes += size;
-            frame.origins.push(draft.origin);
-            frame.messages.push(draft.message);
+            rows.push((origin, message));
         }
-        if !frame.messages.is_empty() {
-            self.put_in_flight(frame, call);
-        }
+        self.put_in_flight(rows, call);
         self.progress();
         Ok(())
     }
 
-    fn put_in_flight(&mut self, frame: Frame, call: Option<&Outgoing>) {
+    /// Makes frames of messages, puts them in flight and, where a call is open, onto it.
+    fn put_in_flight(&mut self, rows: impl IntoIterator<Item = (Origin, v1::Message)>, call: Option<&Outgoing>) {
+        let mut frame = Frame::default();
+        let mut bytes = 0;
+        for (origin, message) in rows {
+            let size = message.encoded_len();
+            if bytes > 0 && bytes + size > FRAME_BYTES {
+                self.put_frame(std::mem::take(&mut frame), call);
+                bytes = 0;
+            }
+            bytes += size;
+            frame.origins.push(origin);
+            frame.messages.push(message);
+        }
+        if !frame.messages.is_empty() {
+            self.put_frame(frame, call);
+        }
+    }
+
+    fn put_frame(&mut self, frame: Frame, call: Option<&Outgoing>) {
         if let Some(call) = call {
             // A call that has ended is noticed by its answers; the frame stays in flight and goes out with the next one.
             let _ = call.send(v1::SendMessagesRequest { messages: frame.messages.clone() });
@@ -257,12 +289,16 @@ impl Run<'_> {
             Ok(response) => response.into_inner(),
             Err(status) => return Ok(Err(status)),
         };
-        while self.items.is_some() || !self.in_flight.is_empty() {
+        let stop = self.stop.clone();
+        while self.is_going_on() {
+            let next = self.postponed.next().filter(|_| self.in_flight.len() < self.window_frames);
             tokio::select! {
                 answer = answers.message() => match self.answered(answer) {
                     Ok(()) => {}
                     Err(status) => return Ok(Err(status)),
                 },
+                () = stop.cancelled(), if !self.postponed.is_empty() => self.end_early(),
+                () = sleep_until(next), if next.is_some() => self.send_again(&sender),
                 received = self.receive_if_there_is_room() => self.take_in(received, Some(&sender)).await?,
             }
         }
@@ -271,7 +307,8 @@ impl Run<'_> {
     }
 
     async fn receive_if_there_is_room(&mut self) -> Received {
-        if self.items.is_none() || self.in_flight.len() >= self.window_frames {
+        let waiting_max = self.window_frames * self.frame_messages;
+        if self.items.is_none() || self.in_flight.len() >= self.window_frames || self.postponed.len() >= waiting_max {
             std::future::pending().await
         } else {
             self.receive().await
@@ -288,16 +325,49 @@ impl Run<'_> {
             return Err(Status::data_loss("the server answered a frame with another number of results"));
         }
         self.tries.succeeded();
-        for (origin, result) in frame.origins.iter().zip(answer.results) {
+        let now = Instant::now();
+        for ((origin, message), result) in frame.origins.into_iter().zip(frame.messages).zip(answer.results) {
             match result.result {
-                Some(send_result::Result::Name(_)) if result.replayed => self.tally.replayed += 1,
-                Some(send_result::Result::Name(_)) => self.tally.accepted += 1,
-                Some(send_result::Result::Refusal(refusal)) => self.refuse(refused(origin, refusal)),
+                Some(send_result::Result::Name(_)) => {
+                    self.postponed.accepted(now);
+                    let count = if result.replayed { &mut self.tally.replayed } else { &mut self.tally.accepted };
+                    *count += 1;
+                }
+                Some(send_result::Result::Refusal(because)) => match wanted_again_after(&because) {
+                    Some(wait) => self.postpone(Row { origin, message, because, due: now + wait }),
+                    None => self.refuse(refused(&origin, because)),
+                },
                 None => return Err(Status::data_loss("the server answered a message with nothing")),
             }
         }
         self.progress();
         Ok(())
+    }
+
+    /// Keeps a message to send it again, or gives it up if there is no patience left.
+    fn postpone(&mut self, row: Row) {
+        let because = row.because.clone();
+        let stopped = self.stop.is_cancelled() || (self.strict && self.tally.stopped);
+        match if stopped { Err(Box::new(row)) } else { self.postponed.put(row, Instant::now()) } {
+            Ok(begins) => {
+                self.tally.postponed += 1;
+                if begins {
+                    (self.observe)(Event::Postponed { because: &because, patience: self.postponed.patience() });
+                }
+            }
+            Err(row) => self.refuse(refused(&row.origin, row.because)),
+        }
+    }
+
+    /// Sends the messages again whose time has come, or gives all of them up.
+    fn send_again(&mut self, call: &Outgoing) {
+        let now = Instant::now();
+        for row in self.postponed.take_given_up(now) {
+            self.refuse(refused(&row.origin, row.because));
+        }
+        let due = self.postponed.take_due(now, self.frame_messages);
+        self.put_in_flight(due.into_iter().map(|row| (row.origin, row.message)), Some(call));
+        self.progress();
     }
 
     /// Uploads what the draft needs; `None` if the row had to be refused for it.
@@ -329,7 +399,7 @@ impl Run<'_> {
     async fn wait_for(&mut self, because: Refusal) -> Result<(), Error> {
         let Some(wait) = self.tries.failed() else {
             let address = self.server.address().clone();
-            return Err(Error::Lost { address, tries: self.tries.failures(), last: because });
+            return Err(Error::Lost { address, tries: self.tries.failures(), last: Box::new(because) });
         };
         (self.observe)(Event::Broken { because: &because, wait });
         let stop = self.stop.clone();
@@ -354,10 +424,14 @@ impl Run<'_> {
     }
 
     fn end_early(&mut self) {
-        self.tally.stopped |= self.items.take().is_some();
+        self.tally.stopped |= self.items.take().is_some() || !self.postponed.is_empty();
+        for row in self.postponed.take_all() {
+            self.refuse(refused(&row.origin, row.because));
+        }
     }
 
     fn progress(&mut self) {
+        self.tally.waiting = self.postponed.len() as u64;
         (self.observe)(Event::Progress(&self.tally));
     }
 }
@@ -370,6 +444,20 @@ async fn finish(mut answers: Streaming<v1::SendMessagesResponse>) -> Result<(), 
         // Everything was answered: how the call ends does not matter any more.
         Err(status) if status.code() != Code::DataLoss => Ok(()),
         Err(status) => Err(status),
+    }
+}
+
+/// After how long the server wants to see a message again that is too much for it now.
+fn wanted_again_after(refusal: &v1::SendRefusal) -> Option<Duration> {
+    let wait = refusal.retry_after.filter(|_| refusal.code == Code::ResourceExhausted as i32)?;
+    Duration::try_from(wait).ok()
+}
+
+/// Waits until a time; for ever if there is none.
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What became of the rows of a file.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -19,6 +20,13 @@ pub struct Tally {
     pub replayed: u64,
     /// Rows that were not sent, by the reason.
     pub refused: BTreeMap<String, u64>,
+    /// How often a message had to come again later, because its bot took no more at the time.
+    pub postponed: u64,
+    /// For how long nothing was accepted for that reason, in milliseconds.
+    pub waited_ms: u64,
+    /// Messages that wait to come again at present.
+    #[serde(skip)]
+    pub waiting: u64,
     /// Whether the run ended before the end of the file: by `--strict`, or by the operator.
     pub stopped: bool,
     /// The line of the last row that was read.
@@ -42,6 +50,9 @@ impl Tally {
         if self.replayed > 0 {
             parts.push(format!("{} already accepted", text::count(self.replayed)));
         }
+        if self.waiting > 0 {
+            parts.push(format!("{} waiting for room", text::count(self.waiting)));
+        }
         if self.refused_total() > 0 {
             parts.push(format!("{} refused", text::count(self.refused_total())));
         }
@@ -52,6 +63,10 @@ impl Tally {
 /// The end of a run in words.
 pub fn summary(tally: &Tally, look: &Look) -> String {
     let mut lines = vec![format!("{}: {}", text::plural(tally.rows, "row"), tally.line())];
+    if tally.waited_ms > 0 {
+        let waited = text::duration(Duration::from_millis(tally.waited_ms));
+        lines.push(format!("  waited {waited} for bots that took no more at the time"));
+    }
     for (reason, count) in &tally.refused {
         lines.push(Tone::Bad.paint(&format!("  {reason}: {}", text::count(*count)), look));
     }

@@ -4910,7 +4910,7 @@ pub struct SendRefusal {
     /// A google.rpc.Code.
     #[prost(int32, tag = "1")]
     pub code: i32,
-    /// Stable, such as INVALID_MESSAGE, BOT_UNKNOWN, BOT_RETIRED, IDEMPOTENCY_KEY_REUSED.
+    /// Stable, such as INVALID_MESSAGE, BOT_UNKNOWN, BOT_RETIRED, IDEMPOTENCY_KEY_REUSED, BACKLOG_FULL.
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
     /// For people.
@@ -4918,6 +4918,16 @@ pub struct SendRefusal {
     pub message: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "4")]
     pub field_violations: ::prost::alloc::vec::Vec<FieldViolation>,
+    /// Set where the same message may be accepted later: not before this much time, as in google.rpc.RetryInfo.
+    #[prost(message, optional, tag = "5")]
+    pub retry_after: ::core::option::Option<::prost_types::Duration>,
+    /// What the refusal rests on, as in google.rpc.ErrorInfo. Of BACKLOG_FULL: `resource` (the bot), `bound` (VALIDITY, BOT or
+    /// TENANT), `waiting` (messages that the bound counts) and `wait_seconds` (of the message behind those before it).
+    #[prost(map = "string, string", tag = "6")]
+    pub metadata: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FieldViolation {
@@ -5330,7 +5340,8 @@ pub mod message_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Accepts one message. The answer means that it is durable: it will end in exactly one final state.
+        /// Accepts one message. The answer means that it is durable: it will end in exactly one final state. RESOURCE_EXHAUSTED with
+        /// google.rpc.RetryInfo (BACKLOG_FULL) for one that its bot would not get to within its validity, or where too much waits.
         pub async fn send_message(
             &mut self,
             request: impl tonic::IntoRequest<super::SendMessageRequest>,
@@ -5577,7 +5588,8 @@ pub mod message_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with MessageServiceServer.
     #[async_trait]
     pub trait MessageService: std::marker::Send + std::marker::Sync + 'static {
-        /// Accepts one message. The answer means that it is durable: it will end in exactly one final state.
+        /// Accepts one message. The answer means that it is durable: it will end in exactly one final state. RESOURCE_EXHAUSTED with
+        /// google.rpc.RetryInfo (BACKLOG_FULL) for one that its bot would not get to within its validity, or where too much waits.
         async fn send_message(
             &self,
             request: tonic::Request<super::SendMessageRequest>,

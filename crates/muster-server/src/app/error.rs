@@ -21,8 +21,8 @@ pub(crate) struct Error {
     pub(crate) message: String,
     /// What the error is about, as a resource name, if it is about one.
     pub(crate) resource: Option<String>,
-    /// The bound in bytes that the request crossed, if it crossed one.
-    pub(crate) limit_bytes: Option<usize>,
+    /// What it rests on, for callers who look: name and value.
+    pub(crate) facts: Vec<(&'static str, String)>,
     /// Each field that breaks a rule.
     pub(crate) violations: Vec<Violation>,
     /// Do not come back earlier.
@@ -123,6 +123,8 @@ pub(crate) enum Reason {
     GenerationStale,
     /// The log of changes no longer reaches back that far.
     CursorTooOld,
+    /// Too much waits for the bot, or for the tenant.
+    BacklogFull,
     /// Too much at once for this server.
     Overloaded,
     /// The gateway or the network asked to slow down.
@@ -148,7 +150,7 @@ pub(crate) enum Reason {
 impl Reason {
     /// All reasons, in the order of declaration.
     #[cfg(test)]
-    pub(crate) const ALL: [Reason; 42] = [
+    pub(crate) const ALL: [Reason; 43] = [
         Reason::InvalidRequest,
         Reason::InvalidMessage,
         Reason::RequestTooLarge,
@@ -181,6 +183,7 @@ impl Reason {
         Reason::GatewayRefused,
         Reason::GenerationStale,
         Reason::CursorTooOld,
+        Reason::BacklogFull,
         Reason::Overloaded,
         Reason::GatewayRateLimited,
         Reason::AgentOffline,
@@ -237,6 +240,7 @@ impl Reason {
             Reason::GatewayRefused => ("GATEWAY_REFUSED", Kind::Refused),
             Reason::GenerationStale => ("GENERATION_STALE", Kind::Stale),
             Reason::CursorTooOld => ("CURSOR_TOO_OLD", Kind::OutOfRange),
+            Reason::BacklogFull => ("BACKLOG_FULL", Kind::Busy),
             Reason::Overloaded => ("OVERLOADED", Kind::Busy),
             Reason::GatewayRateLimited => ("GATEWAY_RATE_LIMITED", Kind::Busy),
             Reason::AgentOffline => ("AGENT_OFFLINE", Kind::Away),
@@ -259,7 +263,7 @@ impl Error {
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
         let retry_after = matches!(reason.kind(), Kind::Busy | Kind::Away).then_some(RETRY_AFTER);
         let message = message.into();
-        Error { reason, message, resource: None, limit_bytes: None, violations: Vec::new(), retry_after }
+        Error { reason, message, resource: None, facts: Vec::new(), violations: Vec::new(), retry_after }
     }
 
     /// Says which resource it is about.
@@ -269,10 +273,17 @@ impl Error {
         self
     }
 
-    /// Says which bound was crossed.
+    /// Says what it rests on.
     #[must_use]
-    pub(crate) fn limited(mut self, bytes: usize) -> Self {
-        self.limit_bytes = Some(bytes);
+    pub(crate) fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.facts.push((name, value.to_string()));
+        self
+    }
+
+    /// Says when to come back.
+    #[must_use]
+    pub(crate) fn again_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
         self
     }
 

@@ -17,9 +17,9 @@ use muster_proto::convert::v1::content::Target;
 use muster_proto::convert::v1::message::{Draft, References};
 use muster_store::{AcceptResult, AttemptRecord, BotRoute, CancelResult, MessageFilter, ResolveResult};
 
-use super::App;
 use super::error::{Error, Reason, Result};
 use super::waiting::{self, Waiting};
+use super::{App, backlog};
 use crate::session::CommandRefused;
 
 /// A message that is durable.
@@ -248,6 +248,7 @@ fn answer(result: AcceptResult, bot: &BotId) -> Result<Accepted> {
             let text = format!("the idempotency key was used for {first}, which has another body; use another key");
             Err(Error::new(Reason::IdempotencyKeyReused, text).about(first))
         }
+        AcceptResult::BacklogFull(full) => Err(backlog::refusal(bot, full)),
         AcceptResult::BotUnknown => Err(Error::unknown(Reason::BotUnknown, name)),
         AcceptResult::BotRetired => {
             Err(Error::new(Reason::BotRetired, format!("{name} is out of service for good")).about(name))

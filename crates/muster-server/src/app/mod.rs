@@ -3,6 +3,7 @@
 //! A use case records what is wanted and wakes whoever carries it out; it does not act itself. Start at [`messages`], the
 //! one that nearly all calls are for.
 
+pub(crate) mod backlog;
 pub(crate) mod bots;
 pub(crate) mod error;
 pub(crate) mod failures;

@@ -315,11 +315,13 @@ fn result(answer: AppResult<Accepted>) -> wire::SendResult {
 }
 
 fn refusal(error: Error) -> wire::SendRefusal {
-    let Error { reason, message, violations, .. } = error;
+    let metadata = status::metadata(&error);
+    let Error { reason, message, violations, retry_after, .. } = error;
+    let retry_after = retry_after.map(time::write_duration);
     let field_violations = violations
         .into_iter()
         .map(|Violation { field, description }| wire::FieldViolation { field, description })
         .collect();
     let code = status::code(reason.kind()) as i32;
-    wire::SendRefusal { code, reason: reason.as_str().to_owned(), message, field_violations }
+    wire::SendRefusal { code, reason: reason.as_str().to_owned(), message, field_violations, retry_after, metadata }
 }

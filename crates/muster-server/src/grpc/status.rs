@@ -37,12 +37,9 @@ pub(crate) fn code(kind: Kind) -> Code {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let Error { reason, message, resource, limit_bytes, violations, retry_after } = error;
         let mut details = ErrorDetails::new();
-        let resource = resource.map(|name| ("resource".to_owned(), name));
-        let limit = limit_bytes.map(|bytes| ("limit_bytes".to_owned(), bytes.to_string()));
-        let metadata: HashMap<_, _> = resource.into_iter().chain(limit).collect();
-        details.set_error_info(reason.as_str(), DOMAIN, metadata);
+        details.set_error_info(error.reason.as_str(), DOMAIN, metadata(&error));
+        let Error { reason, message, violations, retry_after, .. } = error;
         if !violations.is_empty() {
             details.set_bad_request(shown(violations));
         }
@@ -51,6 +48,12 @@ impl From<Error> for Status {
         }
         Status::with_error_details(code(reason.kind()), message, details)
     }
+}
+
+/// What the error is about and rests on, by name.
+pub(crate) fn metadata(error: &Error) -> HashMap<String, String> {
+    let facts = error.facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    error.resource.iter().map(|resource| ("resource".to_owned(), resource.clone())).chain(facts).collect()
 }
 
 /// The violations that fit; the last one says how many do not.

@@ -33,7 +33,7 @@ pub(super) fn refusal(status: &Status, bytes_max: usize) -> Option<Error> {
     match status.code() {
         Code::OutOfRange => {
             let text = format!("a message of this call has more than {bytes_max} bytes; send less at a time");
-            Some(Error::new(Reason::RequestTooLarge, text).limited(bytes_max))
+            Some(Error::new(Reason::RequestTooLarge, text).with("limit_bytes", bytes_max))
         }
         // The transport names fields and wire types, never what is in them.
         Code::Internal => {
@@ -123,9 +123,12 @@ mod tests {
 
     #[test]
     fn a_refusal_of_the_transport_has_a_reason() {
-        let reason = |status| refusal(&status, 7).map(|error| (error.reason, error.limit_bytes));
-        assert_eq!(reason(Status::out_of_range("x")), Some((Reason::RequestTooLarge, Some(7))));
-        assert_eq!(reason(Status::internal("x")), Some((Reason::RequestMalformed, None)));
-        assert_eq!(reason(Status::unimplemented("")), Some((Reason::MethodUnknown, None)));
+        let reason = |status| refusal(&status, 7).map(|error| (error.reason, error.facts));
+        assert_eq!(
+            reason(Status::out_of_range("x")),
+            Some((Reason::RequestTooLarge, vec![("limit_bytes", "7".to_owned())]))
+        );
+        assert_eq!(reason(Status::internal("x")), Some((Reason::RequestMalformed, Vec::new())));
+        assert_eq!(reason(Status::unimplemented("")), Some((Reason::MethodUnknown, Vec::new())));
     }
 }

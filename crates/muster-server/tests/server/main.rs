@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod agent;
+mod backlog;
 mod commands;
 mod desired;
 mod dispatch;

@@ -330,8 +330,10 @@ CREATE TABLE change (
 CREATE TABLE bot_count (
     bot_key INTEGER NOT NULL,
     state   INTEGER NOT NULL,
+    -- Of those that wait (state 0) their priority, or 3 for those that wait for a time that their clients named; otherwise 0.
+    queue   INTEGER NOT NULL,
     count   INTEGER NOT NULL,
-    PRIMARY KEY (bot_key, state)
+    PRIMARY KEY (bot_key, state, queue)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE inbound (

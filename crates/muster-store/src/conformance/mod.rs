@@ -8,6 +8,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a suite of tests")]
 
+pub mod backlog;
 pub mod backoffs;
 pub mod changes;
 pub mod cordons;
@@ -36,6 +37,9 @@ macro_rules! conformance_tests {
     ($open:expr) => {
         $crate::conformance_cases! {
             $open;
+            backlog:
+                what_would_not_leave_in_time_is_refused, what_is_ahead_is_what_leaves_before, a_repeat_is_not_refused,
+                what_is_for_later_is_taken, a_limit_slows_its_bot_down;
             backoffs:
                 a_refused_bot_waits_as_a_whole, a_refused_gateway_holds_back_all_its_bots, one_message_tries_for_all,
                 a_trial_decides_what_follows, what_was_under_way_tells_nothing_new, a_message_that_alone_is_refused_fails,

@@ -119,7 +119,7 @@ pub async fn an_attempt_of_which_nobody_tells_becomes_uncertain(fixture: Fixture
 pub async fn many_ends_of_validity_take_several_turns(fixture: Fixture) {
     let messages = (0..10).map(|_| {
         let mut message = text("a", "+5511900000001", "short");
-        message.expire_time = Timestamp::now();
+        message.expire_time = Timestamp::now() + SOON;
         message
     });
     let ids = fixture.accept(messages.collect()).await;

@@ -11,7 +11,7 @@ use muster_domain::{MessageId, Timestamp};
 use super::fixture::{
     Fixture, PATIENCE, bot, claim_all, connected, connection, outcome, receipt, refused, sent, text, unknown,
 };
-use crate::{AttemptRef, Claim, Held, MessageFilter, SessionOpen, SessionRef};
+use crate::{AcceptResult, AttemptRef, Claim, Held, MessageFilter, SessionOpen, SessionRef};
 
 /// Steps of one walk.
 const STEPS: u32 = 300;
@@ -131,7 +131,10 @@ impl Walk {
             }
             messages.push(message);
         }
-        self.fixture.accept(messages).await;
+        let results = self.fixture.store.message_accept(&self.fixture.tenant, messages).await.unwrap();
+        // One that is valid for a moment may find too much before it.
+        let good = |result: &AcceptResult| matches!(result, AcceptResult::Accepted(_) | AcceptResult::BacklogFull(_));
+        assert!(results.iter().all(good), "{}: {results:?}", self.place);
     }
 
     async fn claim(&mut self, limited: bool) {

@@ -1,5 +1,7 @@
 //! Accepting messages: the one write that nearly all others follow from.
 
+use std::time::Duration;
+
 use muster_domain::bot::Stage;
 use muster_domain::content::MediaSource;
 use muster_domain::gate::WaitReason;
@@ -21,8 +23,21 @@ struct Accepted {
     message: NewMessage,
 }
 
+/// Whether a full backlog refuses messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bounds {
+    /// It does.
+    Apply,
+    /// It does not: an operator asked for them, and they are no more than what was accepted before.
+    Waived,
+}
+
 /// Accepts the messages of several callers, in their order. Fails only if the database does, and then for all of them.
-pub(super) fn accept(txn: &mut Txn, batches: Vec<(i64, Vec<NewMessage>)>) -> Result<Vec<Vec<AcceptResult>>> {
+pub(super) fn accept(
+    txn: &mut Txn,
+    bounds: Bounds,
+    batches: Vec<(i64, Vec<NewMessage>)>,
+) -> Result<Vec<Vec<AcceptResult>>> {
     let mut results = Vec::with_capacity(batches.len());
     let mut accepted = Vec::new();
     for (tenant_key, messages) in batches {
@@ -39,9 +54,10 @@ pub(super) fn accept(txn: &mut Txn, batches: Vec<(i64, Vec<NewMessage>)>) -> Res
             let bot_key = match entry {
                 None => Err(AcceptResult::BotUnknown),
                 Some(entry) if entry.stage == Stage::Retired => Err(AcceptResult::BotRetired),
-                Some(entry) => Ok(entry.bot_key),
+                Some(entry) if bounds == Bounds::Waived => Ok(entry.bot_key),
+                Some(entry) => room(txn, tenant_key, entry.bot_key, &message).map(|()| entry.bot_key),
             };
-            // A key that was used before has its first answer, whatever became of the bot since.
+            // A key that was used before has its first answer, whatever became of the bot since, and however much waits for it.
             if let Some(idempotency) = &message.idempotency
                 && (bot_key.is_err() || !keep_key(idempotency, id)?)
                 && let Some(first) = replayed(txn, tenant_key, idempotency)?
@@ -52,7 +68,10 @@ pub(super) fn accept(txn: &mut Txn, batches: Vec<(i64, Vec<NewMessage>)>) -> Res
             answers.push(match bot_key {
                 Err(refusal) => refusal,
                 Ok(bot_key) => {
-                    accepted.push(admit(tenant_key, bot_key, id, message));
+                    let admitted = admit(tenant_key, bot_key, id, message);
+                    let (priority, state) = (admitted.facts.priority, admitted.facts.state);
+                    txn.counts.borrow_mut().moved(tenant_key, bot_key, priority, None, state);
+                    accepted.push(admitted);
                     AcceptResult::Accepted(id)
                 }
             });
@@ -61,9 +80,17 @@ pub(super) fn accept(txn: &mut Txn, batches: Vec<(i64, Vec<NewMessage>)>) -> Res
     }
     insert(txn, &accepted)?;
     for Accepted { facts, .. } in &accepted {
-        txn.moved(facts.tenant_key, facts.bot_key, facts.message_id, None, MessageState::Waiting);
+        txn.accepted(facts.tenant_key, facts.bot_key, facts.message_id);
     }
     Ok(results)
+}
+
+/// Whether the bot's backlog takes a message.
+fn room(txn: &Txn, tenant_key: i64, bot_key: i64, message: &NewMessage) -> std::result::Result<(), AcceptResult> {
+    let backlog = txn.counts.borrow().backlog(tenant_key, bot_key, message.priority.code());
+    let at_once = message.not_before.is_none_or(|time| time <= txn.now);
+    let valid_for = || Duration::try_from(message.expire_time.duration_since(txn.now)).unwrap_or_default();
+    backlog.admit(at_once.then(valid_for)).map_err(AcceptResult::BacklogFull)
 }
 
 fn admit(tenant_key: i64, bot_key: i64, id: MessageId, message: NewMessage) -> Accepted {

@@ -81,6 +81,7 @@ pub(super) fn refused(txn: &Txn, facts: &Facts, failure: &Failure) -> Result<u32
     let Some(backoff) = Backoff::after(before.as_ref(), failure, committed(facts, txn.now), txn.now) else {
         return Ok(0);
     };
+    txn.counts.borrow_mut().refused(facts.bot_key, before.as_ref(), &backoff);
     txn.execute(
         "INSERT INTO backoff (scope, key, reason, detail, refusals, since, refused, until) VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
          ON CONFLICT (scope, key) DO UPDATE SET reason = excluded.reason, detail = excluded.detail, refusals = \

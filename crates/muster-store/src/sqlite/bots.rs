@@ -141,7 +141,7 @@ pub(super) async fn counts(readers: &SqlitePool, tenant_key: i64, keys: &[Option
     }
     let mut found = Vec::with_capacity(keys.len());
     for key in keys {
-        let rows = sqlx::query("SELECT state, count FROM bot_count WHERE bot_key = ?")
+        let rows = sqlx::query("SELECT state, sum(count) FROM bot_count WHERE bot_key = ? GROUP BY state")
             .bind(*key)
             .fetch_all(readers)
             .await

@@ -272,7 +272,14 @@ fn commit(txn: &mut Txn, fence: Fence, admitted: &[(BotId, Candidate)]) -> Resul
     }
     drop(insert);
     for facts in dispatched {
-        txn.moved(facts.tenant_key, facts.bot_key, facts.message_id, Some(MessageState::Waiting), facts.state);
+        txn.moved(
+            facts.tenant_key,
+            facts.bot_key,
+            facts.priority,
+            facts.message_id,
+            MessageState::Waiting,
+            facts.state,
+        );
         txn.under_way.keep(facts);
     }
     Ok(())

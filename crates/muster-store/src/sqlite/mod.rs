@@ -13,6 +13,7 @@ mod bots;
 mod change_log;
 mod claim;
 mod code;
+mod counts;
 mod desired;
 mod directory;
 mod drains;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use muster_domain::Timestamp;
 use muster_domain::gate::WaitReason;
-use rusqlite::params;
+use rusqlite::{OptionalExtension as _, params};
 
 use super::code::Code as _;
 use super::facts::Facts;
@@ -39,6 +39,9 @@ pub(super) fn enter(txn: &Txn, rows: impl IntoIterator<Item = Ready>) -> Result<
 
 /// Parks a message until a time. It blocks the later ones of its chain, unless the time is the client's own.
 pub(super) fn park(txn: &Txn, facts: &Facts, until: Timestamp, reason: WaitReason) -> Result<()> {
+    if reason == WaitReason::NotBefore {
+        txn.counts.borrow_mut().scheduled(facts.bot_key, facts.priority, true);
+    }
     txn.execute(
         "INSERT INTO parked (wake_time, message_id, bot_key, priority, chain, attempt_no, reason, since, blocks) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -57,16 +60,24 @@ pub(super) fn park(txn: &Txn, facts: &Facts, until: Timestamp, reason: WaitReaso
     .map(drop)
 }
 
+/// Notes that a message is no longer parked for `reason`.
+pub(super) fn unpark(txn: &Txn, bot_key: i64, priority: i64, reason: i64) -> Result<()> {
+    if WaitReason::decode(reason)? == WaitReason::NotBefore {
+        txn.counts.borrow_mut().scheduled(bot_key, priority, false);
+    }
+    Ok(())
+}
+
 /// Takes waiting messages out of the queues.
 pub(super) fn leave<'a>(txn: &Txn, leaving: impl IntoIterator<Item = &'a Facts>) -> Result<()> {
     let mut ready = txn.prepare("DELETE FROM ready WHERE bot_key = ? AND priority = ? AND message_id = ?")?;
-    let mut parked = txn.prepare("DELETE FROM parked WHERE bot_key = ? AND message_id = ?")?;
+    let mut parked = txn.prepare("DELETE FROM parked WHERE bot_key = ? AND message_id = ? RETURNING reason")?;
     for facts in leaving {
-        if ready.execute(params![facts.bot_key, facts.priority, facts.message_id])? == 0
-            && parked.execute(params![facts.bot_key, facts.message_id])? == 0
-        {
-            return Err(StoreError::misplaced());
+        if ready.execute(params![facts.bot_key, facts.priority, facts.message_id])? == 1 {
+            continue;
         }
+        let reason = parked.query_row(params![facts.bot_key, facts.message_id], |row| row.get(0)).optional()?;
+        unpark(txn, facts.bot_key, facts.priority, reason.ok_or_else(StoreError::misplaced)?)?;
     }
     Ok(())
 }

@@ -104,7 +104,8 @@ fn merge(txn: &mut Txn, mut target: Target, receipt: &Receipt) -> Result<()> {
         let failure = receipt.failure.as_ref().filter(|_| target.state == MessageState::Failed);
         target.reason = failure.map(|failure| failure.reason.code());
         target.detail = failure.map(|failure| failure.detail.clone());
-        txn.moved(target.tenant_key, target.bot_key, target.message_id, Some(before), target.state);
+        // Neither of the two waits: its priority counts no more.
+        txn.moved(target.tenant_key, target.bot_key, 0, target.message_id, before, target.state);
     }
     txn.execute(
         "UPDATE settled SET state = ?2, acknowledge_time = ?3, deliver_time = ?4, read_time = ?5, reason = ?6, \

@@ -10,10 +10,11 @@ use muster_domain::{Address, MessageId};
 use rusqlite::params;
 use sqlx::SqlitePool;
 
+use super::accept::{self, Bounds};
 use super::code::Code as _;
 use super::error::failed as failed_read;
 use super::txn::Txn;
-use super::{accept, body, failed};
+use super::{body, failed};
 use crate::{AcceptResult, Replay, ReplayPart, Result, StoreError};
 
 /// A message that was not sent.
@@ -116,7 +117,7 @@ fn send_again(txn: &mut Txn, tenant_key: i64, chosen: &[i64], asked: &Replay) ->
         )?;
         messages.push(found.ok_or_else(|| StoreError::Corrupt("a settled message is gone".into()))?);
     }
-    let accepted = accept::accept(txn, vec![(tenant_key, messages)])?.pop().unwrap_or_default();
+    let accepted = accept::accept(txn, Bounds::Waived, vec![(tenant_key, messages)])?.pop().unwrap_or_default();
     let mut pairs = Vec::with_capacity(chosen.len());
     for (message_id, result) in chosen.iter().zip(accepted) {
         let AcceptResult::Accepted(replay) = result else { continue };

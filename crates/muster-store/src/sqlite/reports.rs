@@ -115,7 +115,7 @@ fn outcomes_apply(
         if let Outcome::Sent { network_id } = &report.outcome {
             early.push((facts.bot_key, network_id.clone()));
         }
-        let wakes = facts.bot_key;
+        let bot_key = facts.bot_key;
         let is_under_way = facts.state == MessageState::Dispatched
             && facts.is_of(fence.node_key)
             && facts.attempt_no == i64::from(report.attempt.attempt_no);
@@ -123,10 +123,16 @@ fn outcomes_apply(
             true => note_refusals(txn, &facts, &report.outcome, refused_before, applied)?,
             false => 0,
         };
-        if let Some(step) = step(txn, fence, facts, report, refusals)? {
+        let busy = is_under_way.then(|| busy(&report)).flatten();
+        let step = step(txn, fence, facts, report, refusals)?;
+        if let Some(took) = busy {
+            let ended = step.as_ref().is_some_and(|step| step.to != MessageState::Waiting);
+            txn.counts.get_mut().attempted(bot_key, took, ended);
+        }
+        if let Some(step) = step {
             if step.place == Place::Ready {
-                match away::elsewhere(txn, fence, [wakes])?.pop() {
-                    None => applied.wake.push(txn.directory.bot_id(wakes)?),
+                match away::elsewhere(txn, fence, [bot_key])?.pop() {
+                    None => applied.wake.push(txn.directory.bot_id(bot_key)?),
                     left => applied.elsewhere.extend(left),
                 }
             }
@@ -139,6 +145,14 @@ fn outcomes_apply(
         applied.finished.push((txn.directory.bot_id(bot_key)?, count));
     }
     Ok(())
+}
+
+/// For how long an attempt kept its bot busy; `None` if the gateway was not called.
+fn busy(report: &OutcomeReport) -> Option<Duration> {
+    match report.outcome {
+        Outcome::Sent { .. } | Outcome::Failed(_) | Outcome::Uncertain(_) => Some(report.gateway),
+        Outcome::HandedBack(_) | Outcome::Expired | Outcome::Cancelled => None,
+    }
 }
 
 /// Tells the back-offs of its bot and gateway what an attempt came to that was under way. Returns how often the one that a

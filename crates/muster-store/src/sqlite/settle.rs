@@ -147,7 +147,7 @@ pub(super) fn apply(txn: &mut Txn, mut steps: Vec<Step>) -> Result<()> {
     for step in &steps {
         let facts = &step.facts;
         txn.under_way.forget(facts.message_id);
-        txn.moved(facts.tenant_key, facts.bot_key, facts.message_id, Some(facts.state), step.to);
+        txn.moved(facts.tenant_key, facts.bot_key, facts.priority, facts.message_id, facts.state, step.to);
     }
     let uncertain = steps.iter().filter(|step| step.becomes(MessageState::Uncertain));
     let uncertain: Vec<i64> = uncertain.map(|step| step.facts.message_id).collect();

@@ -1,15 +1,15 @@
 //! A write transaction: the only connection that writes, and what has to follow from a commit.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use muster_domain::message::MessageState;
 use muster_domain::{IdStart, MessageId, Timestamp};
 use rusqlite::types::FromSql;
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, Row, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, Row};
 
 use super::change_log::{self, Change};
-use super::code::Code as _;
+use super::counts::Counts;
 use super::directory::{Directory, Edit};
 use super::turns::Turns;
 use super::under_way::UnderWay;
@@ -29,9 +29,10 @@ pub(super) struct Txn {
     pub(super) turns: Turns,
     /// What is known of messages under way.
     pub(super) under_way: UnderWay,
+    /// How many messages are in each state. Changed while statements run, which borrow the transaction.
+    pub(super) counts: RefCell<Counts>,
     last_id: Option<MessageId>,
     id_start: IdStart,
-    counts: Vec<(i64, MessageState, i64)>,
     changes: Vec<Change>,
     edits: Vec<Edit>,
     head: u64,
@@ -57,6 +58,7 @@ impl Txn {
         let (message, inbound, head): (Option<i64>, Option<i64>, Option<i64>) =
             connection.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         Ok(Txn {
+            counts: RefCell::new(Counts::load(&connection)?),
             connection,
             now: clock.now(),
             clock,
@@ -66,7 +68,6 @@ impl Txn {
             under_way: UnderWay::default(),
             last_id: message.max(inbound).and_then(MessageId::from_raw),
             id_start,
-            counts: Vec::new(),
             changes: Vec::new(),
             edits: Vec::new(),
             head: head.unwrap_or(0) as u64,
@@ -132,25 +133,28 @@ impl Txn {
         id
     }
 
-    /// Notes that a message came into a state, from another one or from nowhere.
+    /// Notes that a message came from one state into another one.
     pub(super) fn moved(
         &mut self,
         tenant_key: i64,
         bot_key: i64,
+        priority: i64,
         message_id: i64,
-        from: Option<MessageState>,
+        from: MessageState,
         to: MessageState,
     ) {
-        if let Some(from) = from {
-            self.counts.push((bot_key, from, -1));
-        }
-        self.counts.push((bot_key, to, 1));
+        self.counts.get_mut().moved(tenant_key, bot_key, priority, Some(from), to);
         self.changes.push(Change { tenant_key, message_id, bot_key, state: to });
     }
 
-    /// Notes that a message is gone.
+    /// Notes that a message was accepted; it is counted by then.
+    pub(super) fn accepted(&mut self, tenant_key: i64, bot_key: i64, message_id: i64) {
+        self.changes.push(Change { tenant_key, message_id, bot_key, state: MessageState::Waiting });
+    }
+
+    /// Notes that a message in a final state is gone.
     pub(super) fn gone(&mut self, bot_key: i64, state: MessageState) {
-        self.counts.push((bot_key, state, -1));
+        self.counts.get_mut().gone(bot_key, state);
     }
 
     /// Changes the directory once the transaction is committed.
@@ -170,7 +174,7 @@ impl Txn {
     pub(super) fn begin_part(&mut self) -> Result<Mark> {
         self.something_due = false;
         self.execute("SAVEPOINT part", [])?;
-        Ok(Mark { counts: self.counts.len(), changes: self.changes.len(), edits: self.edits.len() })
+        Ok(Mark { counts: self.counts.get_mut().mark(), changes: self.changes.len(), edits: self.edits.len() })
     }
 
     /// Ends a part; if it failed, nothing of it stays.
@@ -184,11 +188,11 @@ impl Txn {
 
     /// Writes the sums of what moved and the log of it, and commits. Returns the number of the latest change.
     pub(super) fn commit(&mut self) -> Result<u64> {
-        self.write_counts()?;
+        self.counts.get_mut().write(&self.connection)?;
         let head = change_log::append(self, self.head, &self.changes)?;
         self.execute("COMMIT", [])?;
         self.head = head;
-        self.counts.clear();
+        self.counts.get_mut().committed();
         self.changes.clear();
         let edits = std::mem::take(&mut self.edits);
         self.directory.apply(edits);
@@ -215,26 +219,9 @@ impl Txn {
     }
 
     fn back_to(&mut self, mark: &Mark) {
-        self.counts.truncate(mark.counts);
+        self.counts.get_mut().back_to(mark.counts);
         self.changes.truncate(mark.changes);
         self.edits.truncate(mark.edits);
         self.under_way.forget_all();
-    }
-
-    fn write_counts(&self) -> Result<()> {
-        let mut sums: BTreeMap<(i64, i64), i64> = BTreeMap::new();
-        for (bot_key, state, delta) in &self.counts {
-            *sums.entry((*bot_key, state.code())).or_default() += delta;
-        }
-        let mut add = self.prepare(
-            "INSERT INTO bot_count (bot_key, state, count) VALUES (?, ?, ?) \
-             ON CONFLICT (bot_key, state) DO UPDATE SET count = count + excluded.count",
-        )?;
-        for ((bot_key, state), delta) in sums {
-            if delta != 0 {
-                add.execute(params![bot_key, state, delta])?;
-            }
-        }
-        Ok(())
     }
 }

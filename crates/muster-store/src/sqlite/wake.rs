@@ -23,10 +23,12 @@ pub(super) fn due(txn: &mut Txn, limit: u32, silence: Duration, uncertain_wait: 
     let woken = txn.all(
         "DELETE FROM parked WHERE (wake_time, message_id) IN (SELECT wake_time, message_id FROM parked WHERE \
          wake_time <= ? ORDER BY wake_time, message_id LIMIT ?) RETURNING bot_key, priority, message_id, \
-         attempt_no",
+         attempt_no, reason",
         params![now, limit],
         |row| {
-            Ok(Ready { bot_key: row.get(0)?, priority: row.get(1)?, message_id: row.get(2)?, attempt_no: row.get(3)? })
+            let (bot_key, priority) = (row.get(0)?, row.get(1)?);
+            queues::unpark(txn, bot_key, priority, row.get(4)?)?;
+            Ok(Ready { bot_key, priority, message_id: row.get(2)?, attempt_no: row.get(3)? })
         },
     )?;
     let mut bots = backoffs::end_due(txn)?;

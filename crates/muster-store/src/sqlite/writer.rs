@@ -13,7 +13,7 @@ use muster_domain::fair::FairQueue;
 use muster_domain::message::NewMessage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use super::accept;
+use super::accept::{self, Bounds};
 use super::txn::Txn;
 use crate::{AcceptResult, Result, StoreError};
 
@@ -240,7 +240,7 @@ fn transact(txn: &mut Txn, part: &mut Part, accepted: &mut Vec<Vec<AcceptResult>
     if !part.accepts.is_empty() {
         let batches =
             part.accepts.iter_mut().map(|call| (call.tenant_key, std::mem::take(&mut call.messages))).collect();
-        *accepted = accept::accept(txn, batches)?;
+        *accepted = accept::accept(txn, Bounds::Apply, batches)?;
     }
     for call in &mut part.calls {
         let mark = txn.begin_part()?;

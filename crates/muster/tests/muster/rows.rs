@@ -170,3 +170,28 @@ async fn memory_does_not_grow_with_the_file() {
     // The numbering of equal rows takes about 20 bytes each; everything else must stay what it is.
     assert!(large < small + 8 * 1024, "{small} kB for 20,000 rows, {large} kB for 200,000");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_bot_takes_no_more_of_waits_for_room() {
+    let stage = Stage::with_fleet().await;
+    // Nobody sends: what a bot takes for a message is then assumed to be a millisecond. These make room by expiring.
+    let rows = |count: usize| (0..count).fold("to\n".to_owned(), |text, row| text + &format!("+55119{row:08}\n"));
+    let many = stage.file("many.csv", rows(2_000));
+    let args = ["send", "--file", &many, "--bot", "sales-1", "--text", "x", "--validity", "6s"];
+    assert_eq!(stage.muster(&args).done().out, "2,000 rows: 2,000 accepted\n");
+
+    let few = stage.file("few.csv", rows(3));
+    let file = ["send", "--file", &few, "--bot", "sales-1", "--text", "y", "--validity", "1s", "-o", "json"];
+    let one = ["send", "sales-1", "+5511900000001", "--text", "z", "--validity", "1s"];
+    let refused = stage.muster(&[&one[..], &["--wait", "0s"]].concat()).ended(1).err;
+    assert!(refused.contains("BACKLOG_FULL") && refused.contains("send it again in"), "{refused}");
+    let refused = stage.muster(&[&file[..], &["--wait", "0s"]].concat()).ended(1);
+    assert_eq!(refused.json()["refused"]["BACKLOG_FULL"], 3, "{refused:#?}");
+
+    let sent = stage.muster(&file).done();
+    let (told, tally) = (&sent.err, sent.json());
+    assert_eq!((tally["accepted"].as_u64(), tally["refused"].to_string()), (Some(3), "{}".to_owned()));
+    assert!(tally["postponed"].as_u64() >= Some(3) && tally["waited_ms"].as_u64() >= Some(1_000), "{tally}");
+    assert!(told.contains("its rows wait, until nothing was accepted for 10 min (--wait)"), "{told}");
+    stage.muster(&one).done();
+}

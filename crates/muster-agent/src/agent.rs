@@ -28,7 +28,7 @@ use crate::machine::Machine;
 use crate::media::Media;
 use crate::report;
 use crate::session::{Capacity, Sessions};
-use crate::webhook::Receiver;
+use crate::webhook::{self, Listen, Receiver};
 
 /// How long a restarted agent waits for the server's word on what it holds before it goes on by itself.
 const RESUME_GRACE: Duration = Duration::from_secs(5);
@@ -63,6 +63,8 @@ pub struct Surroundings {
     pub machine: Machine,
     /// The way to the server.
     pub dial: Box<Dial>,
+    /// Where gateways connect to with their webhooks.
+    pub listen: Box<Listen>,
     /// The adapters of the gateways.
     pub open: Box<OpenAdapter>,
 }
@@ -73,6 +75,7 @@ impl Default for Surroundings {
         Surroundings {
             machine: Machine::system(),
             dial: Box::new(|endpoint| endpoint.connect_lazy()),
+            listen: Box::new(|address| Box::pin(webhook::tcp(address))),
             open: Box::new(muster_gateway::open),
         }
     }
@@ -86,7 +89,7 @@ pub async fn start(config: Config) -> Result<Agent, AgentError> {
 
 /// [`start`] in other surroundings than the process's own.
 pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Agent, AgentError> {
-    let Surroundings { machine, dial, open } = surroundings;
+    let Surroundings { machine, dial, listen, open } = surroundings;
     let channel = dial(endpoint(&config)?);
     let (journal, closer) = {
         let (on, dir, free_bytes_min) = (machine.clone(), config.journal.clone(), config.journal_free_bytes_min);
@@ -94,8 +97,8 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Agen
     };
     let identity = journal.identity();
     tracing::info!(node = %config.node, opening = identity.opening, dir = %config.journal.display(), "the journal is open");
-    let receiver =
-        Receiver::listen(config.webhook_listen, config.webhook_url.clone(), &*machine.disk, &config.journal).await?;
+    let (address, public) = (config.webhook_listen, config.webhook_url.clone());
+    let receiver = Receiver::listen(&*listen, address, public, &*machine.disk, &config.journal).await?;
     Ok(Agent { config, channel, journal, closer, receiver, open })
 }
 

@@ -34,6 +34,7 @@ pub use disk::{Disk, DiskFile};
 pub use error::{AgentError, Refusal};
 pub use journal::{FREE_BYTES_MIN, JournalError};
 pub use machine::{Machine, Pace, Waiting};
+pub use webhook::{Line, Listen, Listening};
 
 #[cfg(test)]
 mod tests;

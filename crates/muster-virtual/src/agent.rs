@@ -4,9 +4,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use muster_agent::{AgentError, Config, Machine, Pace, Refusal, Surroundings, Waiting};
+use futures::StreamExt as _;
+use muster_agent::{AgentError, Config, Line, Listening, Machine, Pace, Refusal, Surroundings, Waiting};
 use muster_domain::{GatewayId, NodeId};
 use muster_gateway::{Gateway, GatewaySettings};
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -16,7 +18,19 @@ use crate::disk::MemoryDisk;
 use crate::gateway::{Ledger, VirtualGateway};
 use crate::host::{Crash, Host, Power};
 use crate::network::Network;
+use crate::receipts::{Mailbox, PostOffice};
 use crate::storm::Weather;
+
+/// Attempts that an agent takes at a time.
+pub(crate) const ATTEMPTS_MAX: u32 = 16;
+
+/// Attempts that a lane of an agent takes at a time.
+pub(crate) const ATTEMPTS_PER_BOT_MAX: u32 = 4;
+
+/// The host of a node's agent.
+pub(crate) fn agent_host(node: &NodeId) -> String {
+    format!("agent{}", node.as_str().trim_start_matches('n'))
+}
 
 /// An agent, up or down.
 pub(crate) struct AgentHost {
@@ -26,6 +40,7 @@ pub(crate) struct AgentHost {
     weather: Weather,
     network: Network,
     ledger: Ledger,
+    mailbox: Mailbox,
     pub(crate) disk: MemoryDisk,
     pub(crate) clock: HostClock,
     power: Power,
@@ -37,6 +52,8 @@ pub(crate) struct AgentHost {
     pub(crate) may_be_refused: bool,
     /// It was refused for good: its journal has to be moved away.
     refused: bool,
+    /// When it got a new journal.
+    pub(crate) renewed: Option<Duration>,
 }
 
 impl AgentHost {
@@ -48,7 +65,9 @@ impl AgentHost {
         weather: Weather,
         network: Network,
         ledger: Ledger,
+        office: Option<PostOffice>,
     ) -> Self {
+        let mailbox = Mailbox { to: format!("agent{number}"), gateway: format!("g{number}"), office };
         AgentHost {
             name,
             node: format!("n{number}"),
@@ -57,6 +76,7 @@ impl AgentHost {
             weather,
             network,
             ledger,
+            mailbox,
             disk,
             power: Power::default(),
             shutdown: CancellationToken::new(),
@@ -64,6 +84,7 @@ impl AgentHost {
             returns: Some(Duration::ZERO),
             may_be_refused: false,
             refused: false,
+            renewed: None,
         }
     }
 
@@ -84,6 +105,7 @@ impl AgentHost {
         if std::mem::take(&mut self.refused) {
             self.weather.chronicle.event(&self.name, "gets a new journal");
             self.disk.clear();
+            self.renewed = Some(self.weather.time.now());
             self.returns = Some(self.weather.time.now());
         }
         self.returns = self.returns.map(|returns| returns.min(self.weather.time.now()));
@@ -153,8 +175,8 @@ impl AgentHost {
             gateways: [(gateway, GatewaySettings::default())].into(),
             send_timeout: Duration::from_secs(1),
             drain_deadline: Duration::from_secs(3),
-            attempts_max: 16,
-            attempts_per_bot_max: 4,
+            attempts_max: ATTEMPTS_MAX,
+            attempts_per_bot_max: ATTEMPTS_PER_BOT_MAX,
             ..Config::new(node, server, "/journal".into())
         };
         let pace = DiskPace {
@@ -165,8 +187,10 @@ impl AgentHost {
             armed: Mutex::default(),
         };
         let (network, name) = (self.network.clone(), self.name.clone());
+        let (at_network, at_name) = (self.network.clone(), self.name.clone());
         let at_gateway: Arc<dyn Gateway> = Arc::new(VirtualGateway {
             agent: self.name.clone(),
+            mailbox: self.mailbox.clone(),
             weather: self.weather.clone(),
             ledger: self.ledger.clone(),
         });
@@ -177,6 +201,11 @@ impl AgentHost {
                 waiting: Waiting::Tasks(Arc::new(pace)),
             },
             dial: Box::new(move |endpoint| dial(&network, &name, endpoint)),
+            listen: Box::new(move |address| {
+                let lines = UnboundedReceiverStream::new(at_network.listen(&at_name));
+                let lines = lines.map(|line| line.map(|line| Box::pin(line) as Pin<Box<dyn Line>>)).boxed();
+                Box::pin(async move { Ok(Listening { address, lines }) })
+            }),
             open: Box::new(move |_, _| Ok(Arc::clone(&at_gateway))),
         };
         self.shutdown = CancellationToken::new();

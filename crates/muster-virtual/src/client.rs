@@ -1,7 +1,7 @@
 //! The clients: they send with idempotency keys and repeat each call until it is answered, and in the end they ask what
 //! became of every message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,20 +11,24 @@ use muster_proto::v1::content::{Kind, Text};
 use muster_proto::v1::fleet_service_client::FleetServiceClient;
 use muster_proto::v1::message_service_client::MessageServiceClient;
 use muster_proto::v1::{
-    ApplyFleetRequest, Bot, CancelMessageRequest, Content, Gateway, GatewayKind, GetMessageRequest, Message,
-    MessageState, Node, Priority, SendMessageRequest,
+    ApplyFleetRequest, Bot, CancelMessageRequest, Content, Gateway, GatewayKind, Message, MessageState, Node, Priority,
+    Resolution, SendMessageRequest, TraceMessageRequest,
 };
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
 
+use crate::chance::Chance;
+use crate::gateway::{Ledger, Taken};
 use crate::network::{Network, Stream};
+use crate::operator::Operator;
+use crate::receipts::{self, Receipts};
 use crate::storm::{Storm, Weather};
 
 /// How long a client waits for an answer before it asks again.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long a client pauses before it asks again.
-const PAUSE: Duration = Duration::from_millis(300);
+pub(crate) const PAUSE: Duration = Duration::from_millis(300);
 
 /// How long an agent may wait before it tries for another session, and then some.
 const AGENTS_RETURN_WITHIN: Duration = Duration::from_secs(70);
@@ -53,6 +57,15 @@ pub(crate) struct Accepted {
     /// The text, which is the client's own name for it.
     pub(crate) body: String,
     pub(crate) priority: Priority,
+    /// The first message of those that it repeats, or itself.
+    pub(crate) origin: String,
+}
+
+/// What an operator decided, whether or not the server got to know it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decided {
+    pub(crate) at: Duration,
+    pub(crate) resolution: Resolution,
 }
 
 /// What clients know. Clones are the same.
@@ -64,6 +77,12 @@ struct Known {
     accepted: Vec<Accepted>,
     /// State of each message by its name; `None` for one that the server does not know.
     states: BTreeMap<String, Option<MessageState>>,
+    /// Why each message waits, as the server said last.
+    waits: BTreeMap<String, String>,
+    /// What was decided about each message, by its name.
+    decisions: BTreeMap<String, Vec<Decided>>,
+    /// Bots that somebody moved, or tried to.
+    moved: BTreeSet<String>,
 }
 
 impl Desk {
@@ -75,6 +94,43 @@ impl Desk {
     /// What the server said last of a message: nothing, that it does not know it, or its state.
     pub(crate) fn state(&self, name: &str) -> Option<Option<MessageState>> {
         self.known().states.get(name).copied()
+    }
+
+    /// Why a message waits, as the server said last.
+    pub(crate) fn why_it_waits(&self, name: &str) -> String {
+        self.known().waits.get(name).cloned().unwrap_or_default()
+    }
+
+    /// What an operator decided about a message.
+    pub(crate) fn decisions(&self, name: &str) -> Vec<Decided> {
+        self.known().decisions.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Whether somebody moved a bot, or tried to.
+    pub(crate) fn was_moved(&self, bot: &str) -> bool {
+        self.known().moved.contains(bot)
+    }
+
+    /// An operator is about to decide.
+    pub(crate) fn note_decision(&self, name: &str, resolution: Resolution, at: Duration) {
+        self.known().decisions.entry(name.to_owned()).or_default().push(Decided { at, resolution });
+    }
+
+    /// An operator is about to move a bot.
+    pub(crate) fn note_move(&self, bot: &str) {
+        self.known().moved.insert(bot.to_owned());
+    }
+
+    /// A message was sent once more, as another one. Tells whether that is news.
+    pub(crate) fn note_replay(&self, of: &str, replay: String) -> bool {
+        let mut known = self.known();
+        let is_news = known.accepted.iter().all(|accepted| accepted.name != replay);
+        // The acceptance of the first one may not be known here: then nothing is known of the second one either.
+        if let Some(first) = known.accepted.iter().find(|accepted| accepted.name == of).filter(|_| is_news).cloned() {
+            known.accepted.push(Accepted { name: replay, ..first });
+            return true;
+        }
+        false
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -113,12 +169,17 @@ pub(crate) struct Clients {
     pub(crate) weather: Weather,
     pub(crate) network: Network,
     pub(crate) desk: Desk,
+    pub(crate) ledger: Ledger,
+    pub(crate) receipts: Receipts,
+    /// Chances of the operator, whose work does not change what clients draw.
+    pub(crate) operator_chance: Chance,
 }
 
 impl Clients {
     /// Declares the fleet, sends, and asks until everything is settled.
     pub(crate) async fn run(self: Arc<Self>) {
         self.declare().await;
+        let operator = tokio::spawn(Operator(Arc::clone(&self)).run());
         let clients = (0..self.storm.clients).map(|client| tokio::spawn(Arc::clone(&self).send_all(client)));
         for client in clients.collect::<Vec<_>>() {
             let _ = client.await;
@@ -126,7 +187,9 @@ impl Clients {
         while !self.weather.is_over() {
             tokio::time::sleep(PAUSE).await;
         }
+        let _ = operator.await;
         self.ask_until_settled().await;
+        self.wait_for_receipts().await;
         if self.was_restored() {
             // Agents that were away may still tell better than what the database gave up.
             tokio::time::sleep(AGENTS_RETURN_WITHIN).await;
@@ -135,7 +198,7 @@ impl Clients {
         }
     }
 
-    fn channel(&self) -> Channel {
+    pub(crate) fn channel(&self) -> Channel {
         dial(&self.network, HOST, Endpoint::from_static("http://server").connect_timeout(PATIENCE))
     }
 
@@ -156,7 +219,7 @@ impl Clients {
     }
 
     /// A good call fails only for reasons that pass.
-    fn note_refusal(&self, what: &str, status: &Status) {
+    pub(crate) fn note_refusal(&self, what: &str, status: &Status) {
         let passes = matches!(
             status.code(),
             Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown | Code::ResourceExhausted
@@ -232,6 +295,7 @@ impl Clients {
                             name: name.clone(),
                             body: message.idempotency_key.clone(),
                             priority: message.priority(),
+                            origin: name.clone(),
                         });
                     }
                     return name;
@@ -256,9 +320,17 @@ impl Clients {
                 if self.desk.state(&accepted.name).is_some_and(settled) {
                     continue;
                 }
-                let request = GetMessageRequest { name: accepted.name.clone() };
-                let state = match tokio::time::timeout(PATIENCE, messages.get_message(request)).await {
-                    Ok(Ok(answer)) => answer.into_inner().message.map(|message| message.state()),
+                let request = TraceMessageRequest { name: accepted.name.clone() };
+                let state = match tokio::time::timeout(PATIENCE, messages.trace_message(request)).await {
+                    Ok(Ok(answer)) => {
+                        let trace = answer.into_inner();
+                        let replay = trace.replayed_as;
+                        open += usize::from(!replay.is_empty() && self.desk.note_replay(&accepted.name, replay));
+                        let message = trace.message.unwrap_or_default();
+                        let why = message.waiting.as_ref().map(|waiting| waiting.explanation.clone());
+                        self.desk.known().waits.insert(accepted.name.clone(), why.unwrap_or_default());
+                        Some(message.state())
+                    }
                     Ok(Err(status)) if status.code() == Code::NotFound => None,
                     _ => {
                         open += 1;
@@ -272,6 +344,28 @@ impl Clients {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Waits until the networks have told everything, and until the server has heard what the agents heard.
+    async fn wait_for_receipts(&self) {
+        while !self.receipts.are_told() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        let is_behind = |entry: &Taken| {
+            let (told, state) =
+                (self.receipts.acknowledged(&entry.network_id), self.desk.state(&entry.name()).flatten());
+            told.zip(state).is_some_and(|(told, state)| !receipts::shows(state, told))
+        };
+        let deadline = tokio::time::Instant::now() + AGENTS_RETURN_WITHIN;
+        loop {
+            let behind: Vec<_> = self.ledger.taken().iter().filter(|entry| is_behind(entry)).map(Taken::name).collect();
+            if behind.is_empty() || tokio::time::Instant::now() >= deadline {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+            self.desk.known().states.retain(|name, _| !behind.contains(name));
+            self.ask_until_settled().await;
         }
     }
 }

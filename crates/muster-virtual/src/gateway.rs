@@ -13,6 +13,7 @@ use muster_gateway::{
     WebhookRequest, WebhookTarget,
 };
 
+use crate::receipts::{self, Mailbox};
 use crate::storm::Weather;
 
 /// A message that the network took.
@@ -27,6 +28,15 @@ pub(crate) struct Taken {
     pub(crate) message: MessageId,
     /// What it says.
     pub(crate) body: String,
+    /// What the network calls it.
+    pub(crate) network_id: String,
+}
+
+impl Taken {
+    /// The message's name at the server.
+    pub(crate) fn name(&self) -> String {
+        self.message.resource_name()
+    }
 }
 
 /// What the network took, in order. Clones are the same ledger.
@@ -47,6 +57,7 @@ impl Ledger {
 /// The gateway, as one agent reaches it.
 pub(crate) struct VirtualGateway {
     pub(crate) agent: String,
+    pub(crate) mailbox: Mailbox,
     pub(crate) weather: Weather,
     pub(crate) ledger: Ledger,
 }
@@ -77,9 +88,12 @@ impl VirtualGateway {
         let message = request.message_id;
         self.weather.chronicle.event(&self.agent, format_args!("TAKEN {bot} {message} {body}"));
         let at = self.weather.time.now();
-        let recipient = request.recipient.clone();
-        self.ledger.entries().push(Taken { at, agent: self.agent.clone(), bot: bot.clone(), recipient, message, body });
-        Sent { network_id: format!("net-{message}") }
+        let (agent, recipient) = (self.agent.clone(), request.recipient.clone());
+        let mut entries = self.ledger.entries();
+        let network_id = format!("net-{}", entries.len());
+        self.mailbox.tells_of(bot, &network_id);
+        entries.push(Taken { at, agent, bot: bot.clone(), recipient, message, body, network_id: network_id.clone() });
+        Sent { network_id }
     }
 
     async fn wait(&self, least_ms: u64, most_ms: u64) {
@@ -168,7 +182,8 @@ impl Gateway for VirtualGateway {
         Ok(())
     }
 
-    fn read_webhook(&self, _request: &WebhookRequest<'_>) -> Result<Vec<Event>, WebhookError> {
-        Err(WebhookError::Malformed)
+    fn read_webhook(&self, request: &WebhookRequest<'_>) -> Result<Vec<Event>, WebhookError> {
+        let (network_id, kind) = receipts::read(request.body).ok_or(WebhookError::Malformed)?;
+        Ok(vec![Event::Receipt { network_id, kind, failure: None }])
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The code of server, agent and store is the real one; around it, `world` puts hosts that lose their power, `network` lines
 //! that break, `disk` a disk that forgets what was not synced, `store` a database that is slow, full or put back from a
-//! backup, and `gateway` a gateway with a ledger. `storm` says what a seed does with them, `check` holds the promises against
-//! what came of it. `campaign` runs many seeds, each in a process of its own.
+//! backup, `gateway` a gateway with a ledger, and `receipts` what its network tells later. `client` and `operator` are the people.
+//! `storm` says what a seed does with them, `check` holds the promises against what came of it. `campaign` runs many seeds, each in a process of its own.
 
 mod agent;
 mod campaign;
@@ -17,7 +17,9 @@ mod entropy;
 mod gateway;
 mod host;
 mod network;
+mod operator;
 mod outcome;
+mod receipts;
 mod server;
 mod store;
 mod storm;

@@ -30,10 +30,15 @@ use muster_store::{
 };
 use tokio::runtime::Handle;
 
+use crate::agent::{ATTEMPTS_MAX, ATTEMPTS_PER_BOT_MAX, agent_host};
 use crate::clock::HostClock;
 use crate::host::{Crash, Power};
+use crate::network::Network;
 use crate::storm::Weather;
 use crate::time::Time;
+
+/// How often a write that waits for its session to be overtaken looks whether it is.
+const LATE_WRITE_LOOKS: Duration = Duration::from_millis(10);
 
 /// What the database's calls share over restarts of the server.
 pub(crate) struct Database {
@@ -43,13 +48,15 @@ pub(crate) struct Database {
     pub(crate) time: Time,
     pub(crate) clock: HostClock,
     pub(crate) weather: Weather,
+    network: Network,
     /// The latest epoch of each node, as far as the present database can know.
     epochs: Mutex<BTreeMap<NodeId, Epoch>>,
 }
 
 impl Database {
-    pub(crate) fn new(dir: &Path, threads: Handle, time: Time, clock: HostClock, weather: Weather) -> Self {
-        Database { path: dir.join("muster.db"), threads, time, clock, weather, epochs: Mutex::default() }
+    pub(crate) fn new(dir: &Path, threads: Handle, clock: HostClock, weather: Weather, network: Network) -> Self {
+        let time = weather.time.clone();
+        Database { path: dir.join("muster.db"), threads, time, clock, weather, network, epochs: Mutex::default() }
     }
 
     /// Waits for the store, as the simulation's one thread.
@@ -66,7 +73,7 @@ impl Database {
         let clock = Clock::new(move || clock.timestamp());
         let id_start = IdStart::from_entropy(self.weather.chance.bits());
         let real = self.wait(SqliteStore::open_by(&self.path, clock, id_start))?;
-        Ok(Arc::new(VirtualStore { real, database: Arc::clone(self), power }))
+        Ok(Arc::new(VirtualStore { real: Arc::new(real), database: Arc::clone(self), power }))
     }
 
     /// Lets go of the files that a crashed server had open. What is committed stays.
@@ -113,6 +120,12 @@ impl Database {
         }
     }
 
+    /// Whether a later session of the same node was opened.
+    fn is_overtaken(&self, session: &SessionRef) -> bool {
+        let epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        epochs.get(&session.node).is_some_and(|latest| *latest > session.epoch)
+    }
+
     fn check_fence(&self, name: &str, session: &SessionRef) {
         let epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(latest) = epochs.get(&session.node).filter(|latest| **latest > session.epoch) {
@@ -123,9 +136,10 @@ impl Database {
     }
 }
 
-/// The store of one run of the server.
+/// The store of one run of the server. Clones are the same one.
+#[derive(Clone)]
 pub(crate) struct VirtualStore {
-    real: SqliteStore,
+    real: Arc<SqliteStore>,
     database: Arc<Database>,
     power: Power,
 }
@@ -157,20 +171,59 @@ impl VirtualStore {
         result
     }
 
-    async fn fenced<T>(
+    /// A write of a session. The database carries out what it was given, whether or not anybody waits for the answer.
+    async fn fenced<T: Send + 'static>(
         &self,
-        name: &str,
+        name: &'static str,
         session: &SessionRef,
-        call: impl Future<Output = Result<T>> + Send,
+        call: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let result = self.write(name, async {
-            let result = call.await;
-            if result.is_ok() {
-                self.database.check_fence(name, session);
-            }
-            result
+        let (store, session) = (self.clone(), session.clone());
+        let carried_out = tokio::spawn(async move {
+            store.wait_until_overtaken(name, &session).await;
+            let call = async {
+                let result = call.await;
+                if result.is_ok() {
+                    store.database.check_fence(name, &session);
+                    store.check_credit(&session).await;
+                }
+                result
+            };
+            store.write(name, call).await
         });
-        result.await
+        carried_out.await.unwrap_or_else(|_| Err(StoreError::Failed(format!("{name} was not carried out"))))
+    }
+
+    /// A fault: the session's line breaks, and its write waits in the database's queue until the next session is there.
+    async fn wait_until_overtaken(&self, name: &str, session: &SessionRef) {
+        let Database { weather, network, .. } = &*self.database;
+        if !weather.strikes(weather.odds.late_write) {
+            return;
+        }
+        weather.chronicle.fault("server", "late write", format_args!("{name} of {}", session.node));
+        network.break_lines(&agent_host(&session.node), true);
+        let mut waits = weather.chance.millis(1_000, 8_000);
+        while !self.database.is_overtaken(session) && !waits.is_zero() && !weather.is_over() {
+            tokio::time::sleep(LATE_WRITE_LOOKS).await;
+            waits = waits.saturating_sub(LATE_WRITE_LOOKS);
+        }
+    }
+
+    /// A server has no more under way at an agent than the agent takes.
+    async fn check_credit(&self, session: &SessionRef) {
+        let filter = UnderWayFilter { node: Some(session.node.clone()), ..UnderWayFilter::default() };
+        let found = self.real.under_way(&session.tenant, &filter, None, 10 * ATTEMPTS_MAX).await.unwrap_or_default();
+        let mut of_bots: BTreeMap<&BotId, u32> = BTreeMap::new();
+        for attempt in &found {
+            *of_bots.entry(&attempt.bot).or_default() += 1;
+        }
+        let chronicle = &self.database.weather.chronicle;
+        if found.len() as u64 > u64::from(ATTEMPTS_MAX) {
+            chronicle.violation("credit", format_args!("{} attempts are under way at {}", found.len(), session.node));
+        }
+        for (bot, count) in of_bots.into_iter().filter(|(_, count)| *count > ATTEMPTS_PER_BOT_MAX) {
+            chronicle.violation("credit", format_args!("{count} attempts of {bot} are under way at {}", session.node));
+        }
     }
 
     async fn delay(&self, name: &str) {
@@ -205,7 +258,9 @@ macro_rules! contract {
             })*
 
             $(async fn $fenced(&self, session: &SessionRef, $($fenced_arg: $fenced_type),*) -> Result<$fenced_result> {
-                self.fenced(stringify!($fenced), session, self.real.$fenced(session, $($fenced_arg),*)).await
+                let (real, of) = (Arc::clone(&self.real), session.clone());
+                let call = async move { real.$fenced(&of, $($fenced_arg),*).await };
+                self.fenced(stringify!($fenced), session, call).await
             })*
 
             async fn session_open(&self, open: SessionOpen) -> Result<SessionOpened> {

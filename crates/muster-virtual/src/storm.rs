@@ -22,6 +22,36 @@ pub(crate) struct Odds {
     pub(crate) gateway: u32,
     /// A client gives up waiting for its answer early, and calls again.
     pub(crate) impatient_client: u32,
+    /// A write of a session is carried out when the session has been taken over.
+    pub(crate) late_write: u32,
+}
+
+/// What networks and operators do while clients send. Each seed has some of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Habits {
+    /// The networks tell what became of a message later.
+    pub(crate) receipts: bool,
+    /// Somebody decides about messages that are `UNCERTAIN`.
+    pub(crate) decides: bool,
+    /// Bots are moved to other nodes.
+    pub(crate) moves: bool,
+    /// Nodes are cordoned, drained, and used again.
+    pub(crate) drains: bool,
+    /// What failed is sent once more.
+    pub(crate) replays: bool,
+}
+
+impl Habits {
+    fn of(seed: u64, agents: usize) -> Habits {
+        let chance = Chance::new(seed, 7);
+        Habits {
+            receipts: chance.one_in(2),
+            decides: chance.one_in(2),
+            moves: chance.one_in(2) && agents > 1,
+            drains: chance.one_in(3),
+            replays: chance.one_in(3),
+        }
+    }
 }
 
 /// A fault with a time of its own.
@@ -72,6 +102,7 @@ pub(crate) struct Storm {
     pub(crate) clients: usize,
     pub(crate) messages_per_client: usize,
     pub(crate) odds: Odds,
+    pub(crate) habits: Habits,
     /// In the order of their times.
     pub(crate) strikes: Vec<(Duration, Strike)>,
     /// When the faults end.
@@ -92,6 +123,7 @@ impl Storm {
             crash_at_sync: some(&[15, 40, 100]),
             gateway: some(&[2, 4, 10]),
             impatient_client: some(&[3, 10]),
+            late_write: some(&[5, 20]),
         };
         let mut strikes = Vec::new();
         let at = || chance.millis(300, u64::try_from(length.as_millis()).unwrap_or(u64::MAX));
@@ -136,6 +168,7 @@ impl Storm {
             clients: chance.pick(&[1, 2]),
             messages_per_client: chance.pick(&[8, 20, 40]),
             odds,
+            habits: Habits::of(seed, agents),
             strikes,
             length,
         }

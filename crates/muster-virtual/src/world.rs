@@ -17,6 +17,7 @@ use crate::disk::MemoryDisk;
 use crate::gateway::Ledger;
 use crate::host::Host;
 use crate::network::Network;
+use crate::receipts::{PostOffice, Receipts};
 use crate::server::ServerHost;
 use crate::store::Database;
 use crate::storm::{Storm, Strike, Weather};
@@ -52,6 +53,9 @@ struct World {
     agents: Vec<AgentHost>,
     clones: Vec<(AgentHost, Duration)>,
     clients: Option<Host<()>>,
+    /// Where gateways post from.
+    gateways: Host<()>,
+    office: Option<PostOffice>,
     /// Agents that ran beside a clone of theirs, and the clones, each with the time at which the first clone was made.
     twins: BTreeMap<String, Duration>,
 }
@@ -69,22 +73,30 @@ pub(crate) fn run(seed: u64, dir: &Path, shows: bool, time: Time) -> Result<Ende
     let (ledger, desk) = (Ledger::default(), Desk::default());
     let clock = HostClock::new(time.clone());
     let of_database = weather.with(chance(4));
-    let database = Database::new(dir, threads.handle().clone(), time.clone(), clock, of_database);
+    let database = Database::new(dir, threads.handle().clone(), clock, of_database, network.clone());
+    let receipts = Receipts::default();
+    let (office, carries) = PostOffice::open(receipts.clone(), network.clone(), weather.with(chance(8)));
+    let office = storm.habits.receipts.then_some(office);
     let agents = (0..storm.agents).map(|number| {
         let weather = weather.with(chance(10 + number as u64));
         let name = format!("agent{number}");
-        AgentHost::new(number, name, MemoryDisk::new(1), weather, network.clone(), ledger.clone())
+        AgentHost::new(number, name, MemoryDisk::new(1), weather, network.clone(), ledger.clone(), office.clone())
     });
     let clients = Arc::new(Clients {
         storm: storm.clone(),
         weather: weather.with(chance(5)),
         network: network.clone(),
         desk: desk.clone(),
+        ledger: ledger.clone(),
+        receipts: receipts.clone(),
+        operator_chance: chance(9),
     });
     let mut world = World {
         server: ServerHost::new(weather.with(chance(6)), network.clone(), Arc::new(database)),
         agents: agents.collect(),
         clones: Vec::new(),
+        gateways: Host::start(&time, carries).context("start the gateways")?,
+        office: office.clone(),
         clients: Some(Host::start(&time, clients.run()).context("start the clients")?),
         twins: BTreeMap::new(),
         storm,
@@ -97,8 +109,10 @@ pub(crate) fn run(seed: u64, dir: &Path, shows: bool, time: Time) -> Result<Ende
     let evidence = Evidence {
         taken: ledger.taken(),
         desk,
+        receipts,
         was_restored: chronicle.struck("restored database") > 0,
         twins: world.twins,
+        renewed: world.agents.iter().filter_map(|agent| Some((agent.name.clone(), agent.renewed?))).collect(),
         liars: world.agents.iter().filter(|agent| agent.disk.has_lost()).map(|agent| agent.name.clone()).collect(),
     };
     let check = check::check(&evidence, &chronicle);
@@ -133,6 +147,8 @@ impl World {
             self.weather.time.set(begin);
             clone.run_until(end);
         }
+        self.weather.time.set(begin);
+        self.gateways.run_until(end);
         self.weather.time.set(begin);
         if self.clients.as_mut().is_some_and(|clients| clients.run_until(end).is_some()) {
             self.clients = None;
@@ -245,7 +261,15 @@ impl World {
         let (name, disk) = (format!("clone{number}"), original.disk.copy(2));
         self.weather.chronicle.fault(&name, "cloned agent", format_args!("of {}", original.name));
         let weather = self.weather.clone();
-        let mut clone = AgentHost::new(number, name.clone(), disk, weather, self.network.clone(), self.ledger.clone());
+        let mut clone = AgentHost::new(
+            number,
+            name.clone(),
+            disk,
+            weather,
+            self.network.clone(),
+            self.ledger.clone(),
+            self.office.clone(),
+        );
         clone.may_be_refused = true;
         let now = self.now();
         for twin in [name, self.agents[number].name.clone()] {

@@ -27,22 +27,11 @@ fn a_seed_does_the_same_each_time() {
     }
 }
 
-/// A database that was put back let messages expire that had been sent, and left the agent's SENT aside.
+/// Seeds that found something once. What each found has its test beside the code that it was in: a change to the simulation gives
+/// every seed another meaning, and these are only more of them.
 #[test]
-fn what_a_restored_database_gave_up_turns_out_sent() {
-    holds(94);
-    holds(96);
-}
-
-/// The same database had the message under way by an earlier attempt than the one that was sent.
-#[test]
-fn a_later_attempt_than_the_restored_database_knows_is_believed() {
-    holds(1_365);
-}
-
-/// The end of a back-off was told once, and came again after the clock had been set back.
-#[test]
-fn a_clock_that_is_set_back_lets_nobody_wait_for_ever() {
-    holds(1_156);
-    holds(1_386);
+fn seeds_that_found_something_hold() {
+    for seed in [94, 96, 1_140, 1_156, 1_365, 1_386, 2_358, 2_568, 2_581] {
+        holds(seed);
+    }
 }

@@ -3,7 +3,11 @@
 //! What is authentic and has to be told is durable before the gateway gets its 200; otherwise it is refused, and the gateway
 //! sends it again. What the network repeats is reported again: the server merges.
 
+mod listen;
 mod secret;
+
+pub(crate) use listen::tcp;
+pub use listen::{Line, Listen, Listening};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +23,6 @@ use muster_domain::{BotId, GatewayId, Timestamp};
 use muster_gateway::{Event, WebhookError, WebhookRequest, WebhookTarget};
 use muster_proto::agent_v1 as wire;
 use muster_proto::convert::agent_v1::{Receipt, inbound};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -57,14 +60,14 @@ impl WebhookAddress {
 
 /// A receiver that listens and does not answer yet.
 pub(crate) struct Receiver {
-    listener: TcpListener,
-    bound: SocketAddr,
+    listening: Listening,
     address: WebhookAddress,
 }
 
 impl Receiver {
     /// Listens. The secret is taken from the journal's directory, or made there.
     pub(crate) async fn listen(
+        by: &Listen,
         listen: SocketAddr,
         public: Option<Url>,
         disk: &dyn Disk,
@@ -72,19 +75,19 @@ impl Receiver {
     ) -> Result<Receiver, AgentError> {
         let secret = secret::read_or_create(disk, journal_dir)?;
         let failed = |source| AgentError::WebhookListen { address: listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
+        let listening = by(listen).await.map_err(failed)?;
+        let bound = listening.address;
         let base = match public {
             Some(url) => url,
             None => Url::parse(&format!("http://{bound}")).map_err(|error| failed(std::io::Error::other(error)))?,
         };
         tracing::info!(listen = %bound, "listening for webhooks");
-        Ok(Receiver { listener, bound, address: WebhookAddress { base, secret: secret.into() } })
+        Ok(Receiver { listening, address: WebhookAddress { base, secret: secret.into() } })
     }
 
     /// Where it listens.
     pub(crate) fn listens_at(&self) -> SocketAddr {
-        self.bound
+        self.listening.address
     }
 
     /// Where gateways post.
@@ -99,7 +102,7 @@ impl Receiver {
             .route("/webhook/{gateway}/{bot}", post(receive))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .with_state(Arc::new(Desk { bots, journal, secret }));
-        if let Err(error) = axum::serve(self.listener, app).with_graceful_shutdown(shutdown.cancelled_owned()).await {
+        if let Err(error) = axum::serve(self.listening, app).with_graceful_shutdown(shutdown.cancelled_owned()).await {
             tracing::error!(%error, "the webhook receiver ended");
         }
     }

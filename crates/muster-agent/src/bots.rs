@@ -96,8 +96,8 @@ impl Bot {
         notes.as_ref().is_some_and(|notes| notes.try_send(note).is_ok())
     }
 
-    /// The server has forgotten how the login is.
-    fn tell_again(&self) {
+    /// The server has forgotten how the login is, or may have: its supervisor tells it again.
+    pub(crate) fn tell_again(&self) {
         self.vitals.is_untold.store(true, Ordering::Relaxed);
         // A supervisor with a full inbox looks at the mark after the next note.
         self.note(Note::TellAgain);

@@ -8,7 +8,7 @@ use muster_proto::agent_v1::agent_frame::Body as AgentBody;
 use muster_proto::agent_v1::command::Body as CommandBody;
 use muster_proto::agent_v1::server_frame::Body as ServerBody;
 
-use super::server::Conversation;
+use super::server::{Conversation, desired};
 use super::{Bench, until};
 
 /// The next change of bot `a`'s login.
@@ -43,6 +43,16 @@ async fn webhook(bench: &Bench, body: &'static str) {
     let client = reqwest::Client::new();
     let posted = client.post(target.url).header("x-secret", target.secret).body(body).send().await.unwrap();
     assert_eq!(posted.status().as_u16(), 200);
+}
+
+#[tokio::test]
+async fn the_login_is_told_again_where_the_bot_moved_away_and_back_unseen() {
+    let (_bench, mut session) = Bench::new().await;
+    assert_eq!(login(&mut session).await.connection(), wire::Connection::Connected);
+    let named = wire::DesiredState { version: 3, base_version: 1, gateways: Vec::new(), ..desired(3, true) };
+    session.send(ServerBody::DesiredState(named)).await;
+    assert_eq!(session.desired_status().await.version, 3);
+    assert_eq!(login(&mut session).await.connection(), wire::Connection::Connected);
 }
 
 #[tokio::test]

@@ -209,8 +209,11 @@ impl VirtualStore {
         }
     }
 
-    /// A server has no more under way at an agent than the agent takes.
+    /// A server has no more under way at an agent than the agent takes. Of a restored one the agent may have something else.
     async fn check_credit(&self, session: &SessionRef) {
+        if self.database.weather.chronicle.struck("restored database") > 0 {
+            return;
+        }
         let filter = UnderWayFilter { node: Some(session.node.clone()), ..UnderWayFilter::default() };
         let found = self.real.under_way(&session.tenant, &filter, None, 10 * ATTEMPTS_MAX).await.unwrap_or_default();
         let mut of_bots: BTreeMap<&BotId, u32> = BTreeMap::new();

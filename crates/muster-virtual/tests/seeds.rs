@@ -31,7 +31,7 @@ fn a_seed_does_the_same_each_time() {
 /// every seed another meaning, and these are only more of them.
 #[test]
 fn seeds_that_found_something_hold() {
-    for seed in [94, 96, 1_140, 1_156, 1_365, 1_386, 2_358, 2_568, 2_581] {
+    for seed in [94, 96, 299, 346, 581, 686, 752, 767, 809, 1_140, 1_156, 1_365, 1_386, 2_358, 2_568, 2_581] {
         holds(seed);
     }
 }

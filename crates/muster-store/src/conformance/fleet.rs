@@ -327,6 +327,22 @@ pub async fn a_moved_bot_overtakes_nothing(fixture: Fixture) {
     assert_eq!(fixture.claim_ids(&new).await, accepted[..1]);
 }
 
+/// What waited elsewhere for an attempt at the node that the bot came back to waits no more: it leaves behind that attempt.
+pub async fn a_bot_that_comes_back_waits_for_nothing(fixture: Fixture) {
+    let old = fixture.open_connected().await;
+    fixture.write(other_node()).await.unwrap();
+    let new = session_of(&fixture, "other", 2).await;
+    let first = fixture.dispatched(&old).await;
+    fixture.write(vec![FleetWrite::PutBot(bot_spec("a", "og"), Expect::Present)]).await.unwrap();
+    fixture.tell(&new, vec![connected("a")]).await;
+    let behind = fixture.accept(vec![text("a", "+5511900000001", "behind")]).await;
+    assert_eq!(fixture.claim_ids(&new).await, []);
+    fixture.write(vec![FleetWrite::PutBot(bot_spec("a", "g"), Expect::Present)]).await.unwrap();
+    fixture.tell(&old, vec![connected("a"), outcome(first, sent("X"))]).await;
+    fixture.wake_due(100).await;
+    assert_eq!(fixture.claim_ids(&old).await, behind);
+}
+
 /// A gateway stays of its kind, and a bot on its network: what waits names addresses there.
 pub async fn what_a_thing_is_stays(fixture: Fixture) {
     let other_kind = GatewaySpec { kind: GatewayKind::Null, ..gateway_spec("g", "n") };

@@ -14,7 +14,7 @@ use super::directory::{Edit, Entry, bot_id, kind};
 use super::fence::Fence;
 use super::nodes::labels_text;
 use super::txn::Txn;
-use super::{away, bots, drains, micros, nodes, sessions};
+use super::{away, bots, drains, micros, nodes, queues, sessions};
 use crate::{Expect, FleetWrite, Note, RequestKey, Result, StoreError};
 
 /// See [`crate::Store::fleet_write`].
@@ -203,6 +203,7 @@ fn move_gateway(
     )?;
     for (bot, entry) in moved {
         away::note(txn, found.node_key, entry.bot_key)?;
+        queues::release_moved(txn, entry.bot_key)?;
         desired::depart(txn, found.node_key, Leaving::Bot, bot.as_str(), left)?;
         desired::arrive(txn, target, Leaving::Bot, bot.as_str())?;
         txn.edit(Edit::PutBot(tenant_key, bot, entry));
@@ -290,6 +291,7 @@ fn put_bot(txn: &mut Txn, tenant_key: i64, spec: BotSpec, expect: Expect) -> Res
                 desired::depart(txn, before, Leaving::Bot, spec.id.as_str(), left)?;
                 bots::disconnect(txn, bot_key)?;
                 away::note(txn, before, bot_key)?;
+                queues::release_moved(txn, bot_key)?;
             }
             (bot_key, stage)
         }

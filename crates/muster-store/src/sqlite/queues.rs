@@ -99,6 +99,17 @@ pub(super) fn leave_first<'a>(txn: &Txn, leaving: impl IntoIterator<Item = &'a F
     Ok(())
 }
 
+/// Lets go what of a moved bot waits behind earlier messages. What it waits for may have been under way at the node that the bot
+/// left, and is in nobody's way there if the bot comes back.
+pub(super) fn release_moved(txn: &mut Txn, bot_key: i64) -> Result<()> {
+    let released = txn.execute(
+        "UPDATE parked SET wake_time = ? WHERE bot_key = ? AND blocks = 1 AND reason = ?",
+        params![micros(txn.now), bot_key, WaitReason::ChainBlocked.code()],
+    )?;
+    txn.something_due |= released > 0;
+    Ok(())
+}
+
 /// Lets go what waits behind an earlier message of a chain: its time has come. What another one still blocks is parked again
 /// by the next claim.
 pub(super) fn release(txn: &mut Txn, chain: i64) -> Result<()> {

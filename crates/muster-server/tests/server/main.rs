@@ -16,6 +16,7 @@ mod operations;
 mod policies;
 mod raw_call;
 mod reports;
+mod stalled;
 mod tenants;
 mod transport;
 mod watch;

@@ -1,5 +1,6 @@
 //! A running server, and the calls that tests make of it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// A server with a store of its own.
 pub(crate) struct World {
+    address: SocketAddr,
     pub(crate) channel: Channel,
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) shutdown: CancellationToken,
@@ -49,8 +51,8 @@ impl World {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(muster_server::serve(config, store.clone(), listener, shutdown.clone()));
-        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        World { channel, store, shutdown, serving, _directory: directory }
+        let channel = endpoint(address).connect().await.unwrap();
+        World { address, channel, store, shutdown, serving, _directory: directory }
     }
 
     /// A world with the node `n`, its gateway `g` of the kind NULL, and these bots.
@@ -58,6 +60,11 @@ impl World {
         let world = Self::start().await;
         world.declare(bots).await;
         world
+    }
+
+    /// For another connection.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        endpoint(self.address)
     }
 
     pub(crate) async fn declare(&self, bots: &[&str]) {
@@ -146,6 +153,10 @@ impl World {
         let request = v1::GetBotRequest { name: format!("bots/{id}") };
         self.bots().get_bot(request).await.unwrap().into_inner().bot.unwrap()
     }
+}
+
+fn endpoint(address: SocketAddr) -> Endpoint {
+    Endpoint::from_shared(format!("http://{address}")).unwrap()
 }
 
 pub(crate) fn fleet(bots: &[&str]) -> v1::ApplyFleetRequest {

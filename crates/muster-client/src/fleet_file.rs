@@ -15,6 +15,10 @@
 //! address = "+5511900000001"
 //! display_name = "Sales 1"
 //! labels = { team = "sales" }
+//! # What is done while its node is absent: "wait" (the default), "fail_over" or "fail".
+//! on_node_absent = "fail_over"
+//! absent_after = "10m"
+//! standby_gateway = "evolution-porto"
 //! ```
 //!
 //! Everything is checked by the rules of the domain before anything is sent, and every problem is told with its line.
@@ -24,16 +28,19 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 use std::ops::Range;
 
+use muster_domain::absence::{AbsencePolicy, OnNodeAbsent};
 use muster_domain::bot::BotSpec;
 use muster_domain::fleet::Fleet;
 use muster_domain::gateway::{GatewayKind, GatewaySpec};
 use muster_domain::node::NodeSpec;
 use muster_domain::{Address, BotId, GatewayId, NodeId, Violation};
+use muster_proto::convert::v1::absence::write as write_absence;
 use muster_proto::v1;
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::suggest::{explain_toml, line_and_column, nearest};
+use crate::text::parse_duration;
 
 /// A fleet file that cannot be used: every problem, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +97,9 @@ struct BotShape {
     display_name: String,
     #[serde(default)]
     labels: BTreeMap<String, String>,
+    on_node_absent: Option<Spanned<String>>,
+    absent_after: Option<Spanned<String>>,
+    standby_gateway: Option<Spanned<String>>,
 }
 
 /// Reads a fleet file. `file` is its name for messages.
@@ -171,7 +181,10 @@ impl Reader<'_> {
     }
 
     fn bot(&mut self, declared: Spanned<BotShape>) {
-        let BotShape { id, gateway, address, display_name, labels } = declared.into_inner();
+        let place = declared.span();
+        let BotShape { id, gateway, address, display_name, labels, on_node_absent, absent_after, standby_gateway } =
+            declared.into_inner();
+        let absence = self.absence(&place, on_node_absent.as_ref(), absent_after.as_ref(), standby_gateway.as_ref());
         let bot = self.check("id", &id, BotId::new);
         let parsed_gateway = self.check("gateway", &gateway, GatewayId::from_resource_name);
         let (Some(bot), Some(gateway)) = (bot, parsed_gateway) else { return };
@@ -185,10 +198,31 @@ impl Reader<'_> {
         match self.fleet.bots.entry(bot) {
             Entry::Vacant(entry) => {
                 let id = entry.key().clone();
-                entry.insert(BotSpec { id, gateway, address, display_name, labels });
+                entry.insert(BotSpec { id, gateway, address, display_name, labels, absence });
             }
             Entry::Occupied(_) => self.problem(&id.span(), format!("bot \"{}\" is declared twice", id.get_ref())),
         }
+    }
+
+    /// What is done about a bot while its node is absent. Parts that do not fit together are told at the bot.
+    fn absence(
+        &mut self,
+        place: &Range<usize>,
+        word: Option<&Spanned<String>>,
+        after: Option<&Spanned<String>>,
+        standby: Option<&Spanned<String>>,
+    ) -> AbsencePolicy {
+        let before = self.problems.len();
+        let word = word.map_or(Some(OnNodeAbsent::Wait), |word| self.check("on_node_absent", word, on_node_absent));
+        let after = after.and_then(|after| {
+            self.check("absent_after", after, |text| parse_duration(text).map_err(|why| Violation::new("", why)))
+        });
+        let standby = standby.and_then(|standby| self.check("standby_gateway", standby, GatewayId::from_resource_name));
+        let Some(word) = word.filter(|_| self.problems.len() == before) else { return AbsencePolicy::default() };
+        AbsencePolicy::new(word, after, standby).unwrap_or_else(|violations| {
+            violations.iter().for_each(|violation| self.problem(place, violation));
+            AbsencePolicy::default()
+        })
     }
 
     fn finish(mut self) -> Result<Fleet, FleetFileError> {
@@ -204,6 +238,13 @@ impl Reader<'_> {
         }
         if self.problems.is_empty() { Ok(self.fleet) } else { Err(FleetFileError { problems: self.problems }) }
     }
+}
+
+fn on_node_absent(text: &str) -> Result<OnNodeAbsent, Violation> {
+    OnNodeAbsent::ALL.into_iter().find(|word| word.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| {
+        let known = OnNodeAbsent::ALL.map(|word| word.as_str().to_lowercase());
+        Violation::new("", format!("must be one of \"{}\"", known.join("\", \"")))
+    })
 }
 
 fn gateway_kind(text: &str) -> Result<GatewayKind, Violation> {
@@ -234,7 +275,8 @@ pub fn request(fleet: &Fleet, prune: bool, validate_only: bool) -> v1::ApplyFlee
         labels: wire_labels(labels),
         ..Default::default()
     });
-    let bots = fleet.bots.values().map(|BotSpec { id, gateway, address, display_name, labels }| v1::Bot {
+    let bots = fleet.bots.values().map(|BotSpec { id, gateway, address, display_name, labels, absence }| v1::Bot {
+        absence: Some(write_absence(absence)),
         name: id.resource_name(),
         gateway: gateway.resource_name(),
         address: address.as_ref().map(|address| address.as_str().to_owned()).unwrap_or_default(),
@@ -311,6 +353,21 @@ display_name = "Vendas 1"
         assert!(told[0].starts_with("fleet.toml:15:1: unknown field `display_nam`"), "{told:?}");
         assert!(told[0].ends_with("did you mean `display_name`?"), "{told:?}");
         assert!(problems("[[bot]]\nid = 5\ngateway = \"g\"")[0].starts_with("fleet.toml:2:6: invalid type"));
+    }
+
+    #[test]
+    fn what_is_done_while_a_node_is_absent_is_read_and_judged() {
+        let with = |lines: &str| format!("{GOOD}{lines}");
+        let read = |lines: &str| parse("fleet.toml", &with(lines)).unwrap().bots.into_values().next().unwrap().absence;
+        assert_eq!(read(""), AbsencePolicy::Wait);
+        let after = std::time::Duration::from_secs(120);
+        assert_eq!(read("on_node_absent = \"fail\"\nabsent_after = \"2m\"\n"), AbsencePolicy::Fail { after });
+        let wrong = |lines: &str| problems(&with(lines)).join("\n");
+        assert!(wrong("on_node_absent = \"panic\"\n").contains(":16:18: on_node_absent: must be one of \"wait\""));
+        assert!(wrong("on_node_absent = \"fail_over\"\n").contains("standby_gateway: must be set with FAIL_OVER"));
+        assert!(wrong("absent_after = \"2m\"\n").contains("absent_after: must be unset with WAIT"));
+        let nowhere = wrong("on_node_absent = \"fail_over\"\nstandby_gateway = \"x\"\n");
+        assert!(nowhere.contains("bots/sales-1.standby_gateway: names gateways/x, which is not declared"), "{nowhere}");
     }
 
     #[test]

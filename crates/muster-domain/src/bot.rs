@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::absence::{AbsencePolicy, FailOver};
 use crate::backoff::Backoff;
 use crate::limits::{LABEL_CHARS_MAX, LABELS_MAX, NOTE_CHARS_MAX};
 use crate::{Address, BotId, GatewayId, Network, NodeId, Violation};
@@ -178,6 +179,8 @@ pub struct BotSpec {
     pub display_name: String,
     /// Free labels for filters.
     pub labels: BTreeMap<String, String>,
+    /// What is done about it while its node is absent.
+    pub absence: AbsencePolicy,
 }
 
 /// Checks names and labels, which nodes, gateways and bots share.
@@ -223,6 +226,8 @@ pub struct Bot {
     pub stage_rule: String,
     /// A pause by an operator, if there is one.
     pub hold: Option<Hold>,
+    /// Set once its policy moved it to its standby gateway, until somebody moves it again.
+    pub fail_over: Option<FailOver>,
     /// Its login, as observed.
     pub connection: Connection,
     /// Why the connection is what it is, in the gateway's terms.

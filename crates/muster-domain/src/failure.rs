@@ -32,13 +32,15 @@ pub enum FailureReason {
     OutcomeUnknown,
     /// The gateway refused the request itself as malformed.
     InvalidRequest,
+    /// The bot's node was away for longer than the bot waits for it. Told by the server alone.
+    NodeAbsent,
     /// Nothing that is known here: unparsed answers, codes that no table lists.
     Internal,
 }
 
 impl FailureReason {
     /// All reasons, in the order of declaration.
-    pub const ALL: [FailureReason; 14] = [
+    pub const ALL: [FailureReason; 15] = [
         FailureReason::RateLimited,
         FailureReason::RecipientUnreachable,
         FailureReason::RecipientOptedOut,
@@ -52,6 +54,7 @@ impl FailureReason {
         FailureReason::GatewayUnavailable,
         FailureReason::OutcomeUnknown,
         FailureReason::InvalidRequest,
+        FailureReason::NodeAbsent,
         FailureReason::Internal,
     ];
 
@@ -71,6 +74,7 @@ impl FailureReason {
             FailureReason::GatewayUnavailable => "GATEWAY_UNAVAILABLE",
             FailureReason::OutcomeUnknown => "OUTCOME_UNKNOWN",
             FailureReason::InvalidRequest => "INVALID_REQUEST",
+            FailureReason::NodeAbsent => "NODE_ABSENT",
             FailureReason::Internal => "INTERNAL",
         }
     }
@@ -99,6 +103,9 @@ impl FailureReason {
             FailureReason::GatewayUnavailable => "Start the gateway, or correct its url in the agent's configuration.",
             FailureReason::OutcomeUnknown => "Look at the chat, and decide with `muster uncertain resolve`.",
             FailureReason::InvalidRequest => "Correct the message; the gateway does not take it as it is.",
+            FailureReason::NodeAbsent => {
+                "Bring the agent of the bot's node back, and replay it with `muster failed replay`."
+            }
             FailureReason::Internal => "Look at the detail and at the gateway's log; it is nothing that is known here.",
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::absence::AbsencePolicy;
 use crate::bot::{BotSpec, check_names};
 use crate::gateway::GatewaySpec;
 use crate::limits::FLEET_RESOURCES_MAX;
@@ -102,6 +103,22 @@ impl Fleet {
                 found.push(Violation::new("gateway", text).below(&id.resource_name()));
                 continue;
             };
+            if let Some(standby) = bot.absence.standby_gateway() {
+                let wrong = match self.gateways.get(standby) {
+                    None => Some("which is not declared"),
+                    Some(other) if other.kind.network() != gateway.kind.network() => {
+                        Some("which speaks to another network")
+                    }
+                    Some(other) if standby != &bot.gateway && other.node == gateway.node => {
+                        Some("which is on the same node, and away with it")
+                    }
+                    Some(_) => None,
+                };
+                if let Some(wrong) = wrong {
+                    let text = format!("names {}, {wrong}", standby.resource_name());
+                    found.push(Violation::new("standby_gateway", text).below(&id.resource_name()));
+                }
+            }
             if let Some(address) = &bot.address
                 && let Some(other) = owners.insert((gateway.kind.network(), address), id)
             {
@@ -204,13 +221,25 @@ fn gateway_fields(spec: &GatewaySpec) -> Vec<(&'static str, String)> {
     ]
 }
 
+fn seconds_text(length: std::time::Duration) -> String {
+    format!("{}s", length.as_secs_f64())
+}
+
 fn bot_fields(spec: &BotSpec) -> Vec<(&'static str, String)> {
-    let BotSpec { id: _, gateway, address, display_name, labels } = spec;
+    let BotSpec { id: _, gateway, address, display_name, labels, absence } = spec;
+    // What nearly all bots have is not told.
+    let on_node_absent = match absence {
+        AbsencePolicy::Wait => String::new(),
+        _ => absence.on_node_absent().to_string(),
+    };
     vec![
         ("gateway", gateway.to_string()),
         ("address", address.as_ref().map(crate::Address::masked).unwrap_or_default()),
         ("display_name", display_name.clone()),
         ("labels", labels_text(labels)),
+        ("on_node_absent", on_node_absent),
+        ("absent_after", absence.absent_after().map(seconds_text).unwrap_or_default()),
+        ("standby_gateway", absence.standby_gateway().map(ToString::to_string).unwrap_or_default()),
     ]
 }
 
@@ -235,6 +264,7 @@ mod tests {
             address: None,
             display_name: String::new(),
             labels: BTreeMap::new(),
+            absence: AbsencePolicy::default(),
         });
         Fleet {
             bots: bots.map(|bot| (bot.id.clone(), bot)).collect(),
@@ -275,5 +305,32 @@ mod tests {
         assert_eq!(declared.violations()[0].field, "bots/b.address");
         declared.nodes.clear();
         assert!(declared.violations().iter().any(|v| v.field == "gateways/g.node"));
+    }
+
+    #[test]
+    fn a_standby_gateway_has_to_be_there_and_speak_to_the_same_network() {
+        let mut declared = fleet(&["a"]);
+        let mut standby = declared.gateways.values().next().unwrap().clone();
+        standby.id = GatewayId::new("s").unwrap();
+        let node = std::mem::replace(&mut standby.node, NodeId::new("m").unwrap());
+        let other = NodeSpec { id: standby.node.clone(), display_name: String::new(), labels: BTreeMap::new() };
+        declared.nodes.insert(other.id.clone(), other);
+        let after = std::time::Duration::from_secs(60);
+        for bot in declared.bots.values_mut() {
+            bot.absence = AbsencePolicy::FailOver { after, standby_gateway: standby.id.clone() };
+        }
+        assert_eq!(declared.violations()[0].field, "bots/a.standby_gateway");
+        declared.gateways.insert(standby.id.clone(), GatewaySpec { kind: GatewayKind::Null, ..standby.clone() });
+        assert_eq!(declared.violations()[0].field, "bots/a.standby_gateway");
+        let away_as_well = GatewaySpec { node, ..standby.clone() };
+        declared.gateways.insert(standby.id.clone(), away_as_well);
+        assert_eq!(declared.violations()[0].field, "bots/a.standby_gateway");
+        declared.gateways.insert(standby.id.clone(), standby);
+        assert_eq!(declared.violations(), []);
+        let change = declared.changes_from(&fleet(&["a"]), false).pop().unwrap();
+        let fields = change.difference(&fleet(&["a"])).fields;
+        let told: Vec<_> = fields.iter().map(|field| (field.field, field.from.as_str(), field.to.as_str())).collect();
+        let wanted = [("on_node_absent", "", "FAIL_OVER"), ("absent_after", "", "60s"), ("standby_gateway", "", "s")];
+        assert_eq!(told, wanted);
     }
 }

@@ -85,6 +85,8 @@ pub enum RefuseReason {
     BotRetired,
     /// The network banned the bot.
     BotBanned,
+    /// The bot's node is absent, and the bot does not wait for it.
+    NodeAbsent,
 }
 
 /// What the gate says.
@@ -119,6 +121,8 @@ pub struct BotFacts<'a> {
     pub node_cordoned: bool,
     /// Whether the agent of its node has a session.
     pub node_online: bool,
+    /// Its node is absent, and the bot does not wait for it: see [`crate::absence::AbsencePolicy::has_given_up`].
+    pub node_given_up: bool,
     /// The back-off that holds it back longest, its own or its gateway's, if there is one.
     pub backoff: Option<&'a Backoff>,
 }
@@ -157,6 +161,9 @@ pub fn decide_bot(bot: &BotFacts<'_>, now: Timestamp) -> Decision {
     }
     if bot.node_cordoned {
         return wait(WaitReason::NodeCordoned, None);
+    }
+    if !bot.node_online && bot.node_given_up {
+        return Decision::Refuse { reason: RefuseReason::NodeAbsent };
     }
     if !bot.node_online {
         return wait(WaitReason::NodeOffline, None);
@@ -217,6 +224,7 @@ mod tests {
             connection: Connection::Connected,
             node_cordoned: false,
             node_online: true,
+            node_given_up: false,
             backoff: None,
         }
     }
@@ -270,6 +278,11 @@ mod tests {
             let valid = MessageFacts { expire_time: backoff.until + Duration::from_secs(1), ..good_message() };
             assert_eq!(decide(&facts, &valid, backoff.until), Decision::Admit);
         }
+        let absent = BotFacts { node_online: false, node_given_up: true, ..good_bot() };
+        let refused = Decision::Refuse { reason: RefuseReason::NodeAbsent };
+        assert_eq!(decide(&absent, &good_message(), now()), refused);
+        assert_eq!(decide(&BotFacts { node_online: true, ..absent }, &good_message(), now()), Decision::Admit);
+        assert_eq!(reason(BotFacts { hold: Some(&hold), ..absent }, good_message()), Some(WaitReason::BotHeld));
         let unlinked = BotFacts { stage: Stage::Provisioning, connection: Connection::Unlinked, ..good_bot() };
         assert_eq!(reason(unlinked, good_message()), Some(WaitReason::BotNotConnected));
         assert_eq!(
@@ -306,6 +319,7 @@ mod tests {
                 connection: Connection::ALL[connection],
                 node_cordoned,
                 node_online,
+                node_given_up: false,
                 backoff: None,
             },
         )

@@ -4,6 +4,7 @@
 //! arguments, decisions go out as values that somebody else carries out. Start at [`gate`], the one place that decides
 //! whether a message may leave, [`message`], what a client asked to send, and [`life`], the steps that it takes.
 
+pub mod absence;
 pub mod address;
 pub mod aging;
 pub mod backlog;

@@ -340,6 +340,9 @@ pub fn after_refusal(reason: RefuseReason) -> Step {
         RefuseReason::BotBanned => {
             fail(FailureReason::SenderBanned, "the network banned the bot before the message left")
         }
+        RefuseReason::NodeAbsent => {
+            fail(FailureReason::NodeAbsent, "the bot's node was away for longer than the bot waits for it")
+        }
     }
 }
 

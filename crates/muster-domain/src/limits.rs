@@ -62,6 +62,14 @@ pub const UNCERTAIN_WAIT_DEFAULT: Duration = Duration::from_secs(10 * 60);
 /// twice in a row says more about the gateway than about the message, so an operator looks.
 pub const POLICY_RESENDS_MAX: u32 = 1;
 
+/// Shortest time without a session after which a node may be called absent. An agent comes back from a broken line or its own
+/// restart within a few seconds: less would act on every hiccup.
+pub const ABSENT_AFTER_MIN: Duration = Duration::from_secs(5);
+
+/// Time without a session after which a node is absent, for a bot that names none. A restart of a machine takes a few minutes,
+/// and a move to another gateway is not taken back by itself: twice as long as until the node is called lost.
+pub const ABSENT_AFTER_DEFAULT: Duration = Duration::from_secs(10 * 60);
+
 /// How long a drain of a node may be waited for. A day: longer is a cordon.
 pub const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 

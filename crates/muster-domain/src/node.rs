@@ -120,6 +120,12 @@ pub struct Patience {
 }
 
 impl Node {
+    /// Since when it has had no session; `None` while it has one, and for one that never had any. While the server was down its
+    /// agent could not come back: that time, before `serving_since`, does not count.
+    pub fn absent_since(&self, serving_since: Timestamp) -> Option<Timestamp> {
+        self.online_time.filter(|_| !self.online).map(|since| since.max(serving_since))
+    }
+
     /// Whether its agent is there, and since when that is so; `None` for a node whose agent was never there. `silent_for`
     /// is how long ago the agent of the session gave a sign of life. Nothing follows from `Lost` but the word: what is done
     /// about a bot whose node is away is declared with the bot.
@@ -166,6 +172,14 @@ mod tests {
             create_time: at(0),
             update_time: at(0),
         }
+    }
+
+    #[test]
+    fn a_node_is_absent_from_its_last_session_on_as_far_as_the_server_was_there() {
+        assert_eq!(node(false, Some(at(100))).absent_since(at(0)), Some(at(100)));
+        assert_eq!(node(false, Some(at(100))).absent_since(at(150)), Some(at(150)));
+        assert_eq!(node(true, Some(at(100))).absent_since(at(0)), None);
+        assert_eq!(node(false, None).absent_since(at(0)), None);
     }
 
     #[test]

@@ -114,6 +114,7 @@ pub fn decide(facts: &Facts, force: bool) -> Result<(), Refusal> {
             | FailureReason::AuthInvalid
             | FailureReason::NotConnected
             | FailureReason::GatewayUnavailable
+            | FailureReason::NodeAbsent
             | FailureReason::Internal,
         )
         | Cause::Expired => false,

@@ -57,6 +57,8 @@ pub const fn rule(reason: FailureReason) -> Rule {
         // One refused connection costs nothing, so a gateway that is back is soon found.
         FailureReason::GatewayUnavailable => (Gateway, Retry, 2, MINUTE),
         FailureReason::OutcomeUnknown => (Message, Hold, 0, 0),
+        // The bot's policy decided that it does not wait.
+        FailureReason::NodeAbsent => (Message, Fail, 0, 0),
         // What no table lists is not guessed to be harmless.
         FailureReason::Internal => (Message, Fail, 0, 0),
     };

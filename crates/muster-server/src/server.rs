@@ -19,7 +19,7 @@ use crate::app::{App, media};
 use crate::config::Config;
 use crate::grpc;
 use crate::session::{self, Sessions};
-use crate::tasks::{self, Nudge, holds::Holds, retention::Retention, wake::Wake};
+use crate::tasks::{self, Nudge, absences::Absences, holds::Holds, retention::Retention, wake::Wake};
 
 /// How often HTTP/2 asks a silent peer for a sign, well within the time-outs of common proxies.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -83,7 +83,9 @@ where
 {
     config.check().map_err(|(key, expectation)| ServeError::Config { key, expectation })?;
     let sessions = Arc::new(Sessions::new());
-    let (wake, holds, retention) = (Arc::new(Nudge::new()), Arc::new(Nudge::new()), Nudge::new());
+    let (wake, holds) = (Arc::new(Nudge::new()), Arc::new(Nudge::new()));
+    let (absences, retention) = (Arc::new(Nudge::new()), Nudge::new());
+    let serving_since = store.now();
     let (inbound, _) = tokio::sync::watch::channel(0);
     let app = Arc::new(App {
         store: Arc::clone(&store),
@@ -92,6 +94,7 @@ where
         holds: Arc::clone(&holds),
         inbound: inbound.subscribe(),
         uploads: tokio::sync::Semaphore::new(media::UPLOADS_MAX),
+        serving_since,
         patience: Patience { heartbeat_interval: config.heartbeat_interval, lost_after: config.lost_after },
         stopping: shutdown.clone(),
     });
@@ -99,6 +102,7 @@ where
         store: Arc::clone(&store),
         sessions: Arc::clone(&sessions),
         wake: Arc::clone(&wake),
+        absences: Arc::clone(&absences),
         inbound,
         heartbeat_interval: config.heartbeat_interval,
         stall_timeout: config.stall_timeout,
@@ -111,9 +115,12 @@ where
         Wake { store: Arc::clone(&store), sessions: Arc::clone(&sessions), uncertain_wait: config.uncertain_wait };
     let stopping = shutdown.clone();
     running.spawn(async move { tasks::run(task, &wake, stopping).await });
-    let task = Holds { store: Arc::clone(&store), sessions };
+    let task = Holds { store: Arc::clone(&store), sessions: Arc::clone(&sessions) };
     let stopping = shutdown.clone();
     running.spawn(async move { tasks::run(task, &holds, stopping).await });
+    let task = Absences { store: Arc::clone(&store), sessions, serving_since };
+    let stopping = shutdown.clone();
+    running.spawn(async move { tasks::run(task, &absences, stopping).await });
     let task = Retention::new(store, config.retention);
     let stopping = shutdown.clone();
     running.spawn(async move { tasks::run(task, &retention, stopping).await });

@@ -259,6 +259,11 @@ pub trait Store: Send + Sync + 'static {
     /// Ends holds whose time has come, and tells whose bots have work now.
     async fn holds_end(&self) -> Result<WakeResult>;
 
+    /// Does what is declared for bots whose nodes are absent: moves them to their standby gateways, or fails what could have left
+    /// and waits in no back-off of its own; at most `limit` bots and messages. A node has been without a session since its latest
+    /// one ended, but not since before `serving_since`: while the server was down, its agent could not come back.
+    async fn absences_act(&self, serving_since: Timestamp, limit: u32) -> Result<AbsencesActed>;
+
     /// Removes what the policy no longer keeps, at most `limit` rows of each table. Call again while it removes something.
     async fn retention_run(&self, policy: &RetentionPolicy, limit: u32) -> Result<u64>;
 
@@ -504,6 +509,30 @@ pub struct InboundFilter {
     pub senders: Vec<Address>,
     /// Received at or after this time.
     pub received_from: Option<Timestamp>,
+}
+
+/// What was done about bots whose nodes are absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AbsencesActed {
+    /// Bots that moved to their standby gateways.
+    pub moved: Vec<MovedBot>,
+    /// Messages that failed.
+    pub failed: u64,
+    /// How long until something may have to be done again; `None` while no bot with a policy has a node without a session.
+    pub next: Option<Duration>,
+}
+
+/// A bot that moved to another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovedBot {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Which.
+    pub bot: BotId,
+    /// The node that it left.
+    pub from: NodeId,
+    /// The node that it came to.
+    pub to: NodeId,
 }
 
 /// An attempt in a trace.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use muster_domain::Timestamp;
+use muster_domain::absence::AbsencePolicy;
 use muster_domain::bot::BotSpec;
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::limits::{PRIORITY_STEP, SILENCE_MAX};
@@ -17,7 +18,7 @@ use muster_domain::on_uncertain::OnUncertain;
 use muster_domain::replay::Cause;
 use muster_domain::resolution::Resolution;
 use muster_store::conformance::fixture::{
-    Fixture, bot, bot_spec, claim_all, outcome, receipt, refused, sent, text, unknown,
+    Fixture, bot, bot_spec, claim_all, gateway_spec, node_spec, outcome, receipt, refused, sent, text, unknown,
 };
 use muster_store::sqlite::SqliteStore;
 use muster_store::{Claim, Expect, FailedBy, FailedFilter, FleetWrite, MessageFilter, Replay, SessionOpen, SessionRef};
@@ -146,9 +147,31 @@ async fn exercise(fixture: &Fixture) {
     replay_failures(fixture).await;
     fixture.store.changes_since(&fixture.tenant, 3, None, 9).await.unwrap();
     let open = SessionOpen { report_head: 100, ..fixture.opening() };
-    fixture.store.session_open(open).await.unwrap();
+    let session = fixture.store.session_open(open).await.unwrap().session;
+    wait_for_no_node(fixture, &session).await;
     let owner = BotSpec { address: Some(text("a", "+5511900000009", "").recipient), ..bot_spec("a", "g") };
     fixture.write(vec![FleetWrite::PutBot(owner, Expect::Any)]).await.unwrap();
+}
+
+/// A node that is absent, whose bots do not wait for it.
+async fn wait_for_no_node(fixture: &Fixture, session: &SessionRef) {
+    fixture.accept(vec![text("a", "+5511900000006", "hello"), text("b", "+5511900000006", "hello")]).await;
+    let after = Duration::ZERO;
+    let standby_gateway = gateway_spec("s", "m").id;
+    let policies = [AbsencePolicy::Fail { after }, AbsencePolicy::FailOver { after, standby_gateway }];
+    let mut writes = vec![
+        FleetWrite::PutNode(node_spec("m"), Expect::Any),
+        FleetWrite::PutGateway(gateway_spec("s", "m"), Expect::Any),
+    ];
+    for (id, absence) in ["a", "b"].into_iter().zip(policies) {
+        writes.push(FleetWrite::PutBot(BotSpec { absence, ..bot_spec(id, "g") }, Expect::Any));
+    }
+    fixture.write(writes).await.unwrap();
+    let standby = SessionOpen { node: node_spec("m").id, journal_id: [9; 16], ..fixture.opening() };
+    fixture.store.session_open(standby).await.unwrap();
+    fixture.store.session_close(session).await.unwrap();
+    let acted = fixture.store.absences_act(Timestamp::UNIX_EPOCH, 100).await.unwrap();
+    assert!(acted.failed > 0 && acted.moved.len() == 1, "{acted:?}");
 }
 
 /// The pages about what was not sent, and a replay.

@@ -23,9 +23,9 @@ use muster_domain::tenant::{Tenant, TenantSpec};
 use muster_domain::{BotId, Epoch, GatewayId, IdStart, MessageId, NodeId, TenantId, Timestamp};
 use muster_store::sqlite::SqliteStore;
 use muster_store::{
-    AcceptResult, ApplyError, AttemptAtNode, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes, Claim, Claimed,
-    Clock, DesiredState, FailedBy, FailedFilter, FailedGroup, FleetWrite, InboundFilter, MessageFilter, Replay,
-    ReplayPart, ReportBatch, ReportsApplied, RequestKey, ResolveResult, Result, RetentionPolicy, SessionOpen,
+    AbsencesActed, AcceptResult, ApplyError, AttemptAtNode, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes,
+    Claim, Claimed, Clock, DesiredState, FailedBy, FailedFilter, FailedGroup, FleetWrite, InboundFilter, MessageFilter,
+    Replay, ReplayPart, ReportBatch, ReportsApplied, RequestKey, ResolveResult, Result, RetentionPolicy, SessionOpen,
     SessionOpened, SessionRef, Store, StoreError, UnderWayFilter, WakeResult,
 };
 use tokio::runtime::Handle;
@@ -336,6 +336,7 @@ contract! {
         media_put(tenant: &TenantId, digest: MediaDigest, bytes: Bytes) -> ();
         wake_due(limit: u32, silence: Duration, uncertain_wait: Duration) -> WakeResult;
         holds_end() -> WakeResult;
+        absences_act(serving_since: Timestamp, limit: u32) -> AbsencesActed;
         retention_run(policy: &RetentionPolicy, limit: u32) -> u64;
     }
     fenced {

@@ -31,7 +31,11 @@ A fleet file:
   gateway = \"evolution-recife\"
   address = \"+5511900000001\"
   display_name = \"Sales 1\"
-  labels = { team = \"sales\" }";
+  labels = { team = \"sales\" }
+  # When its node is gone: wait (the default), fail, or fail_over to a gateway on another node where it is linked too.
+  # on_node_absent = \"fail_over\"
+  # absent_after = \"10m\"
+  # standby_gateway = \"evolution-porto\"";
 
 /// Makes the fleet what a file declares. Prints the difference first. Applying the same file again changes nothing.
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::backoff::BackoffView;
 use super::message::{StateCounts, state_counts};
-use super::{ago, id, labels, labels_text, time, when, word};
+use super::{ago, id, labels, labels_text, length, seconds, time, when, word};
 use crate::screen::{Columns, Field, Look, Pairs, Tone};
 use crate::text;
 
@@ -29,6 +29,8 @@ pub struct BotView {
     pub connection_detail: String,
     pub connection_time: Option<Timestamp>,
     pub apply_error: String,
+    pub absence: AbsenceView,
+    pub fail_over: Option<FailOverView>,
     /// Why everything of it waits, until an attempt gets through again.
     pub backoff: Option<BackoffView>,
     /// Messages per state; states without a message are left out.
@@ -46,6 +48,61 @@ pub struct HoldView {
     pub author: String,
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
+}
+
+/// What is done about a bot while its node is absent, as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of muster.v1.AbsencePolicy")]
+pub struct AbsenceView {
+    pub on_node_absent: String,
+    /// Seconds.
+    pub absent_after: Option<f64>,
+    pub standby_gateway: String,
+}
+
+/// A move by policy, as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of muster.v1.FailOver")]
+pub struct FailOverView {
+    pub from_gateway: String,
+    pub absent_since: Option<Timestamp>,
+    pub move_time: Option<Timestamp>,
+}
+
+impl From<v1::FailOver> for FailOverView {
+    fn from(fail_over: v1::FailOver) -> Self {
+        FailOverView {
+            from_gateway: fail_over.from_gateway,
+            absent_since: time(fail_over.absent_since),
+            move_time: time(fail_over.move_time),
+        }
+    }
+}
+
+impl From<v1::AbsencePolicy> for AbsenceView {
+    fn from(policy: v1::AbsencePolicy) -> Self {
+        let name = v1::OnNodeAbsent::try_from(policy.on_node_absent).ok().map(|word| word.as_str_name());
+        AbsenceView {
+            on_node_absent: word(name, "ON_NODE_ABSENT_", policy.on_node_absent),
+            absent_after: seconds(policy.absent_after),
+            standby_gateway: policy.standby_gateway,
+        }
+    }
+}
+
+impl AbsenceView {
+    /// In words.
+    fn told(&self, gateway: &str) -> String {
+        let after = self.absent_after.map(length).unwrap_or_default();
+        match self.on_node_absent.as_str() {
+            "FAIL_OVER" if self.standby_gateway == gateway => {
+                "messages wait: it is at its standby gateway already".to_owned()
+            }
+            "FAIL_OVER" => format!("moves to {} after {after}", id(&self.standby_gateway)),
+            "FAIL" => format!("what waits fails after {after}"),
+            _ => "messages wait".to_owned(),
+        }
+    }
 }
 
 impl From<v1::Bot> for BotView {
@@ -71,6 +128,8 @@ impl From<v1::Bot> for BotView {
             connection_detail: bot.connection_detail,
             connection_time: time(bot.connection_time),
             apply_error: bot.apply_error,
+            absence: bot.absence.unwrap_or_default().into(),
+            fail_over: bot.fail_over.map(FailOverView::from),
             backoff: bot.backoff.map(BackoffView::from),
             message_counts: state_counts(&bot.message_counts),
             create_time: time(bot.create_time),
@@ -114,6 +173,13 @@ impl BotView {
         if let Some(backoff) = &self.backoff {
             return (backoff.remark(look), Tone::Bad);
         }
+        if let Some(moved) = &self.fail_over {
+            let detail = if self.connection_detail.is_empty() { "" } else { "; " };
+            return (
+                format!("failed over from {}{detail}{}", id(&moved.from_gateway), self.connection_detail),
+                Tone::Busy,
+            );
+        }
         let tone = if self.connection == "CONNECTED" { Tone::Faint } else { Tone::Plain };
         (self.connection_detail.clone(), tone)
     }
@@ -152,6 +218,15 @@ pub fn page(bot: &BotView, look: &Look) -> String {
         };
         Tone::Busy.paint(&format!("{} (since {}{by}, {until})", hold.reason, when(hold.since, look)), look)
     });
+    let fail_over = bot.fail_over.as_ref().map(|moved| {
+        let told = format!(
+            "from {} {}, whose node had no session since {}; `muster bot move` takes it back",
+            id(&moved.from_gateway),
+            when(moved.move_time, look),
+            when(moved.absent_since, look)
+        );
+        Tone::Busy.paint(&told, look)
+    });
     let counts: Vec<String> = bot
         .message_counts
         .iter()
@@ -166,6 +241,8 @@ pub fn page(bot: &BotView, look: &Look) -> String {
         .add("address", address)
         .add("gateway", id(&bot.gateway))
         .add("node", id(&bot.node))
+        .add("if absent", bot.absence.told(&bot.gateway))
+        .add("failed over", fail_over.unwrap_or_default())
         .add("labels", labels_text(&bot.labels))
         .add("stage", stage)
         .add("hold", hold.unwrap_or_default())

@@ -212,9 +212,12 @@ fn a_loss_ends_the_attempt_that_was_under_way() {
 
 #[test]
 fn what_may_never_leave_says_why() {
-    for (reason, to) in
-        [(RefuseReason::Expired, Expired), (RefuseReason::BotRetired, Failed), (RefuseReason::BotBanned, Failed)]
-    {
+    for (reason, to) in [
+        (RefuseReason::Expired, Expired),
+        (RefuseReason::BotRetired, Failed),
+        (RefuseReason::BotBanned, Failed),
+        (RefuseReason::NodeAbsent, Failed),
+    ] {
         let step = after_refusal(reason);
         assert_eq!((step.to, step.failure.is_some()), (to, to == Failed));
     }

@@ -68,6 +68,7 @@ mirrored!(
         GatewayUnavailable,
         OutcomeUnknown,
         InvalidRequest,
+        NodeAbsent,
         Internal
     ]
 );

@@ -4,6 +4,7 @@
 //! in the request, so that a caller mends it in one go. What can only be judged with more knowledge than the request has
 //! (which network a recipient belongs to, which network id a reply answers) is read as a draft, and settled by the caller.
 
+pub mod absence;
 pub mod bot;
 pub mod content;
 pub mod etag;

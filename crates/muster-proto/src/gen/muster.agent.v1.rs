@@ -520,6 +520,8 @@ pub enum FailureReason {
     OutcomeUnknown = 12,
     InvalidRequest = 13,
     Internal = 14,
+    /// Told by the server alone: no agent reports it.
+    NodeAbsent = 15,
 }
 impl FailureReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -543,6 +545,7 @@ impl FailureReason {
             Self::OutcomeUnknown => "FAILURE_REASON_OUTCOME_UNKNOWN",
             Self::InvalidRequest => "FAILURE_REASON_INVALID_REQUEST",
             Self::Internal => "FAILURE_REASON_INTERNAL",
+            Self::NodeAbsent => "FAILURE_REASON_NODE_ABSENT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -563,6 +566,7 @@ impl FailureReason {
             "FAILURE_REASON_OUTCOME_UNKNOWN" => Some(Self::OutcomeUnknown),
             "FAILURE_REASON_INVALID_REQUEST" => Some(Self::InvalidRequest),
             "FAILURE_REASON_INTERNAL" => Some(Self::Internal),
+            "FAILURE_REASON_NODE_ABSENT" => Some(Self::NodeAbsent),
             _ => None,
         }
     }

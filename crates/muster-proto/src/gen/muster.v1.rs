@@ -285,6 +285,39 @@ pub struct Bot {
     /// attempt got through.
     #[prost(message, optional, tag = "18")]
     pub backoff: ::core::option::Option<Backoff>,
+    /// What is done about it while its node is absent; WAIT if unset.
+    #[prost(message, optional, tag = "19")]
+    pub absence: ::core::option::Option<AbsencePolicy>,
+    /// Output only. Set once its policy moved it to its standby gateway, until somebody moves it again.
+    #[prost(message, optional, tag = "20")]
+    pub fail_over: ::core::option::Option<FailOver>,
+}
+/// What is done about a bot while its node is absent. What is under way at the node is never touched by it: it may have been
+/// sent, and is told by the node once it is back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AbsencePolicy {
+    #[prost(enumeration = "OnNodeAbsent", tag = "1")]
+    pub on_node_absent: i32,
+    /// The node is absent once it has had no session for this long, by the database's clock: 5 s to 90 days, 10 minutes if unset.
+    /// Time during which the server itself was down does not count, nor does a node that never had a session. Must be unset with WAIT.
+    #[prost(message, optional, tag = "2")]
+    pub absent_after: ::core::option::Option<::prost_types::Duration>,
+    /// FAIL_OVER only. `gateways/{id}`, of the same network, on another node: where the same identity is linked as well.
+    #[prost(string, tag = "3")]
+    pub standby_gateway: ::prost::alloc::string::String,
+}
+/// A bot that its policy moved to its standby gateway.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailOver {
+    /// `gateways/{id}`: where it was.
+    #[prost(string, tag = "1")]
+    pub from_gateway: ::prost::alloc::string::String,
+    /// Since when that gateway's node had no session.
+    #[prost(message, optional, tag = "2")]
+    pub absent_since: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it moved.
+    #[prost(message, optional, tag = "3")]
+    pub move_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// How many messages are in a state.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -480,7 +513,7 @@ pub struct Message {
 pub struct Failure {
     /// One of RATE_LIMITED, RECIPIENT_UNREACHABLE, RECIPIENT_OPTED_OUT, RECIPIENT_WINDOW_CLOSED, RECIPIENT_COOLDOWN,
     /// CONTENT_REJECTED, SENDER_RESTRICTED, SENDER_BANNED, AUTH_INVALID, NOT_CONNECTED, GATEWAY_UNAVAILABLE,
-    /// OUTCOME_UNKNOWN, INVALID_REQUEST, INTERNAL. More may come.
+    /// OUTCOME_UNKNOWN, INVALID_REQUEST, NODE_ABSENT, INTERNAL. More may come.
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
     /// What the gateway said, without addresses, texts and keys.
@@ -711,6 +744,44 @@ impl Stage {
             "STAGE_RESTRICTED" => Some(Self::Restricted),
             "STAGE_BANNED" => Some(Self::Banned),
             "STAGE_RETIRED" => Some(Self::Retired),
+            _ => None,
+        }
+    }
+}
+/// What is done about a bot while its node is absent, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OnNodeAbsent {
+    /// Taken as WAIT.
+    Unspecified = 0,
+    /// Its messages wait, within their validity.
+    Wait = 1,
+    /// The bot moves to its standby gateway as soon as that one's node is there, and what waits follows. It stays there until it
+    /// is moved back.
+    FailOver = 2,
+    /// What could have left fails, until the node is back.
+    Fail = 3,
+}
+impl OnNodeAbsent {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ON_NODE_ABSENT_UNSPECIFIED",
+            Self::Wait => "ON_NODE_ABSENT_WAIT",
+            Self::FailOver => "ON_NODE_ABSENT_FAIL_OVER",
+            Self::Fail => "ON_NODE_ABSENT_FAIL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ON_NODE_ABSENT_UNSPECIFIED" => Some(Self::Unspecified),
+            "ON_NODE_ABSENT_WAIT" => Some(Self::Wait),
+            "ON_NODE_ABSENT_FAIL_OVER" => Some(Self::FailOver),
+            "ON_NODE_ABSENT_FAIL" => Some(Self::Fail),
             _ => None,
         }
     }

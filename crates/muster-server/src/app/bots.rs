@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster_domain::bot::{Bot, BotSpec, Hold, Stage, StateCounts};
 use muster_domain::limits::{NOTE_CHARS_MAX, RECIPIENT_CHECK_MAX};
-use muster_domain::{Address, BotId, TenantId, Violation};
+use muster_domain::{Address, BotId, Network, TenantId, Violation};
 use muster_proto::convert::v1::bot::{Draft, Update};
 use muster_store::{BotFilter, Expect, FleetWrite, Note, RequestKey};
 
@@ -22,6 +22,7 @@ pub(crate) type Counted = (Bot, StateCounts);
 pub(crate) async fn create(app: &App, tenant: &TenantId, draft: Draft, request: Option<RequestKey>) -> Result<Counted> {
     let network = gateways::network(app, tenant, &draft.gateway).await?;
     let spec = draft.resolve(network).map_err(|violation| violation.below("bot"))?;
+    check_standby(app, tenant, &spec, network).await?;
     let id = spec.id.clone();
     write(app, tenant, &id, FleetWrite::PutBot(spec, Expect::Absent), request).await
 }
@@ -77,10 +78,21 @@ pub(crate) async fn update(
     let network = gateways::network(app, tenant, gateway).await?;
     let spec = update.apply(&present.spec, network).map_err(|violation| violation.below("bot"))?;
     check_address(&present.spec, &spec)?;
+    check_standby(app, tenant, &spec, network).await?;
     let expect = Expect::Generation(update.generation.unwrap_or(present.generation));
     let after = write(app, tenant, &update.id, FleetWrite::PutBot(spec, expect), request).await?;
     app.sessions.desired_changed(tenant, [&present.node]);
     Ok(after)
+}
+
+/// A bot stays on its network, so its standby gateway has to speak to the same one.
+async fn check_standby(app: &App, tenant: &TenantId, spec: &BotSpec, network: Network) -> Result<()> {
+    let Some(standby) = spec.absence.standby_gateway() else { return Ok(()) };
+    if gateways::network(app, tenant, standby).await? != network {
+        let text = format!("names {}, which speaks to another network", standby.resource_name());
+        return Err(Violation::new("bot.absence.standby_gateway", text).into());
+    }
+    Ok(())
 }
 
 /// A bot is its address: another one would be another bot, with limits and a standing of its own.

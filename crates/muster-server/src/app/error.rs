@@ -423,6 +423,7 @@ impl From<Failure> for Error {
             | FailureReason::AuthInvalid
             | FailureReason::NotConnected
             | FailureReason::InvalidRequest
+            | FailureReason::NodeAbsent
             | FailureReason::Internal => Reason::GatewayRefused,
         };
         let error = Error::new(reason, format!("the gateway answered {failure}"));

@@ -22,7 +22,7 @@ pub(crate) mod watch;
 use std::sync::Arc;
 
 use muster_domain::node::Patience;
-use muster_domain::{BotId, NodeId, TenantId};
+use muster_domain::{BotId, NodeId, TenantId, Timestamp};
 use muster_store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +44,8 @@ pub(crate) struct App {
     pub(crate) inbound: tokio::sync::watch::Receiver<u64>,
     /// Uploads that run side by side; each holds its medium in memory.
     pub(crate) uploads: tokio::sync::Semaphore,
+    /// Since when agents could come to this server.
+    pub(crate) serving_since: Timestamp,
     /// After which times the state of a node changes by itself.
     pub(crate) patience: Patience,
     /// The server stops.

@@ -1,5 +1,6 @@
 //! Why a message waits: the gate's answer, in words for people.
 
+use muster_domain::absence::{AbsencePolicy, FailOver};
 use muster_domain::aging;
 use muster_domain::backoff::Backoff;
 use muster_domain::bot::Bot;
@@ -37,7 +38,8 @@ pub(crate) async fn explain(app: &App, tenant: &TenantId, message: &Message) -> 
     }
     let bot = bots::get(app, tenant, &message.bot).await?;
     let node = nodes::get(app, tenant, &bot.node).await?;
-    if let Some(waiting) = of_gate(message, &bot, &node, app.store.now()) {
+    let absent_since = node.absent_since(app.serving_since);
+    if let Some(waiting) = of_gate(message, &bot, &node, absent_since, app.store.now()) {
         return Ok(Some(waiting));
     }
     let ahead = app.store.message_queue_ahead(tenant, message.id, PRIORITY_STEP).await?;
@@ -77,13 +79,20 @@ fn of_parked(message: &Message, parked: &Parked) -> Waiting {
 }
 
 /// What the gate says now; `None` if it would let the message leave.
-fn of_gate(message: &Message, bot: &Bot, node: &Node, now: Timestamp) -> Option<Waiting> {
+fn of_gate(
+    message: &Message,
+    bot: &Bot,
+    node: &Node,
+    absent_since: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Waiting> {
     let bot_facts = BotFacts {
         stage: bot.stage,
         hold: bot.hold.as_ref(),
         connection: bot.connection,
         node_cordoned: node.cordon.is_some(),
         node_online: node.online,
+        node_given_up: absent_since.is_some_and(|since| bot.spec.absence.has_given_up(since, now)),
         backoff: bot.backoff.as_ref(),
     };
     let message_facts = MessageFacts {
@@ -100,6 +109,7 @@ fn of_gate(message: &Message, bot: &Bot, node: &Node, now: Timestamp) -> Option<
                 RefuseReason::Expired => "Its validity ended".to_owned(),
                 RefuseReason::BotRetired => format!("{name} is out of service for good"),
                 RefuseReason::BotBanned => format!("The network banned {name}"),
+                RefuseReason::NodeAbsent => format!("The node of {name} is absent for longer than {name} waits for it"),
             };
             let explanation = format!("{why}; the message reaches its final state in a moment.");
             Some(Waiting { reason: WaitReason::Queued, explanation, since: None, until: None })
@@ -134,7 +144,11 @@ fn of_wait(reason: WaitReason, bot: &Bot, node: &Node) -> (String, Option<Timest
             };
             let connection = bot.connection;
             (
-                format!("The login of {name} at {} is {connection}{detail}.", bot.spec.gateway.resource_name()),
+                format!(
+                    "The login of {name} at {} is {connection}{detail}.{}",
+                    bot.spec.gateway.resource_name(),
+                    after_fail_over(bot)
+                ),
                 bot.connection_time,
             )
         }
@@ -150,9 +164,15 @@ fn of_wait(reason: WaitReason, bot: &Bot, node: &Node) -> (String, Option<Timest
             (text, Some(cordon.since))
         }
         WaitReason::NodeOffline => {
-            let text =
-                format!("The agent of {} has no session, so nothing reaches {name}.", node.spec.id.resource_name());
-            (text, node.online_time)
+            let node_name = node.spec.id.resource_name();
+            let since = node.online_time.map_or_else(
+                || "has had no session yet".to_owned(),
+                |since| format!("has had no session since {}", since.strftime("%Y-%m-%d %H:%M:%S UTC")),
+            );
+            (
+                format!("The agent of {node_name} {since}, so nothing reaches {name}{}.", if_absent(bot)),
+                node.online_time,
+            )
         }
         WaitReason::BotBackoff | WaitReason::GatewayBackoff => match &bot.backoff {
             Some(backoff) => (of_backoff(backoff, bot), Some(backoff.since)),
@@ -177,6 +197,34 @@ fn of_backoff(backoff: &Backoff, bot: &Bot) -> String {
     let until = backoff.until.strftime("%Y-%m-%d %H:%M:%S UTC");
     let advice = backoff.failure.reason.advice();
     format!("{refused}: refused with {}{times}. One message tries again at {until}. {advice}", backoff.failure)
+}
+
+/// What is declared to be done about a bot whose node stays away.
+fn if_absent(bot: &Bot) -> String {
+    match &bot.spec.absence {
+        AbsencePolicy::FailOver { standby_gateway, .. } if *standby_gateway == bot.spec.gateway => {
+            "; it is at its standby gateway already".to_owned()
+        }
+        AbsencePolicy::FailOver { after, standby_gateway } => format!(
+            "; after {} s without one it moves to {}, as soon as the node of that is there",
+            after.as_secs(),
+            standby_gateway.resource_name()
+        ),
+        AbsencePolicy::Fail { after } => format!("; after {} s without one what waits fails", after.as_secs()),
+        AbsencePolicy::Wait => String::new(),
+    }
+}
+
+/// Where a bot came from whose policy moved it: it may never have been linked where it is now.
+fn after_fail_over(bot: &Bot) -> String {
+    match &bot.fail_over {
+        Some(FailOver { from_gateway, .. }) => format!(
+            " It failed over from {}: link it here with `muster bot link {}` if it is not.",
+            from_gateway.resource_name(),
+            bot.spec.id
+        ),
+        None => String::new(),
+    }
 }
 
 fn queued(message: &Message, bot: &Bot, ahead: u64, now: Timestamp) -> Waiting {

@@ -231,8 +231,11 @@ impl Actor {
             End::Goodbye => tracing::info!("the agent said goodbye"),
             End::Gone => tracing::info!("the stream broke"),
         }
-        if !fenced && let Err(error) = context.store.session_close(&handle.session).await {
-            tracing::warn!(%error, "the end of a session was not noted");
+        if !fenced {
+            if let Err(error) = context.store.session_close(&handle.session).await {
+                tracing::warn!(%error, "the end of a session was not noted");
+            }
+            context.absences.now();
         }
     }
 

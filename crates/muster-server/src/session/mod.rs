@@ -44,6 +44,8 @@ pub(crate) struct Context {
     pub(crate) sessions: Arc<Sessions>,
     /// Wakes the task that looks after messages with a time of their own.
     pub(crate) wake: Arc<Nudge>,
+    /// Wakes the task that looks after bots whose nodes are absent.
+    pub(crate) absences: Arc<Nudge>,
     /// Moves whenever inbound messages became durable.
     pub(crate) inbound: tokio::sync::watch::Sender<u64>,
     /// How often an agent sends a heartbeat.

@@ -3,6 +3,7 @@
 //! A task takes no input and is idempotent; it looks at the store and does what is due. It runs on a timer and on a nudge,
 //! and the timer alone would get there too. It never tries again by itself: the next turn does.
 
+pub(crate) mod absences;
 pub(crate) mod holds;
 pub(crate) mod retention;
 pub(crate) mod wake;

@@ -94,12 +94,21 @@ CREATE TABLE bot (
     apply_error       TEXT NOT NULL DEFAULT '',
     -- Attempts may be under way at a node that the bot has left.
     away              INTEGER NOT NULL DEFAULT 0,
+    -- What is done while its node is absent: 0 is nothing.
+    on_node_absent    INTEGER NOT NULL DEFAULT 0,
+    absent_after      INTEGER,
+    standby_gateway   TEXT,
+    -- Its policy moved it: from which gateway, without a session since when, and when. NULL in all three once somebody moves it.
+    fail_over_from    TEXT,
+    fail_over_absent  INTEGER,
+    fail_over_time    INTEGER,
     create_time       INTEGER NOT NULL,
     update_time       INTEGER NOT NULL,
     UNIQUE (tenant_key, bot_id)
 ) STRICT;
 CREATE INDEX bot_by_gateway ON bot (gateway_key);
 CREATE INDEX bot_by_node ON bot (node_key, version);
+CREATE INDEX bot_absence ON bot (node_key) WHERE on_node_absent > 0;
 CREATE INDEX bot_hold_end ON bot (hold_until) WHERE hold_until IS NOT NULL;
 -- A retired bot (stage 9) gives its address free.
 CREATE UNIQUE INDEX bot_by_address ON bot (tenant_key, network, address) WHERE address IS NOT NULL AND stage <> 9;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_domain::absence::AbsencePolicy;
 use muster_domain::bot::{Bot, BotSpec, Connection};
 use muster_domain::content::{Content, Courtesy};
 use muster_domain::failure::{Failure, FailureReason, Scope};
@@ -66,6 +67,7 @@ pub fn bot_spec(id: &str, gateway: &str) -> BotSpec {
         address: None,
         display_name: String::new(),
         labels: BTreeMap::new(),
+        absence: AbsencePolicy::default(),
     }
 }
 

@@ -8,6 +8,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a suite of tests")]
 
+pub mod absences;
 pub mod backlog;
 pub mod backoffs;
 pub mod changes;
@@ -37,6 +38,10 @@ macro_rules! conformance_tests {
     ($open:expr) => {
         $crate::conformance_cases! {
             $open;
+            absences:
+                a_bot_waits_unless_told_otherwise, what_could_have_left_fails, a_bot_fails_over_once_there_is_somewhere,
+                a_lost_node_is_heard_when_it_is_back, the_absence_of_the_server_does_not_count,
+                a_standby_gateway_is_in_use, a_turn_is_bounded;
             backlog:
                 what_would_not_leave_in_time_is_refused, what_is_ahead_is_what_leaves_before, a_repeat_is_not_refused,
                 what_is_for_later_is_taken, a_limit_slows_its_bot_down;

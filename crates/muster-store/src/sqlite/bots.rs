@@ -11,6 +11,7 @@ use rusqlite::params;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
+use super::absences;
 use super::backoffs;
 use super::code::Code as _;
 use super::desired;
@@ -26,7 +27,8 @@ use crate::{BotFilter, Result};
 const BOT: &str = "SELECT b.bot_id, g.gateway_id, n.node_id, b.address, b.display_name, b.labels, b.generation, b.stage, b.stage_rule, \
     b.hold_reason, b.hold_author, b.hold_since, b.hold_until, b.connection, b.connection_detail, b.connection_time, b.apply_error, \
     b.create_time, b.update_time, g.kind, w.reason, w.detail, w.refusals, w.since, w.refused, w.until, v.reason, v.detail, \
-    v.refusals, v.since, v.refused, v.until FROM bot b JOIN gateway g USING (gateway_key) JOIN node n ON n.node_key = b.node_key \
+    v.refusals, v.since, v.refused, v.until, b.on_node_absent, b.absent_after, \
+    b.standby_gateway, b.fail_over_from, b.fail_over_absent, b.fail_over_time FROM bot b JOIN gateway g USING (gateway_key) JOIN node n ON n.node_key = b.node_key \
     LEFT JOIN backoff w ON w.scope = 3 AND w.key = b.bot_key LEFT JOIN backoff v ON v.scope = 4 AND v.key = b.gateway_key \
     WHERE b.tenant_key = ";
 
@@ -53,6 +55,7 @@ fn bot(row: &SqliteRow) -> Result<Bot> {
             address: row.get::<Option<&str>, _>(3).map(Address::from_stored),
             display_name: row.get(4),
             labels: labels(row.get(5)),
+            absence: absences::policy(row.get(32), row.get(33), row.get(34))?,
         },
         node: node_id(row.get(2))?,
         network: kind(row.get(19))?.network(),
@@ -60,6 +63,7 @@ fn bot(row: &SqliteRow) -> Result<Bot> {
         stage: Stage::decode(row.get(7))?,
         stage_rule: row.get(8),
         hold: hold(row.get(9), row.get(10), row.get(11), row.get(12)),
+        fail_over: absences::fail_over_of(row.get(35), row.get(36), row.get(37))?,
         connection: Connection::decode(row.get(13))?,
         connection_detail: row.get(14),
         connection_time: time_opt(row.get(15)),

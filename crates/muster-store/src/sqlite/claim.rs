@@ -70,6 +70,7 @@ pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) 
             connection: bot.connection,
             node_cordoned: told.cordoned,
             node_online: true,
+            node_given_up: false,
             backoff: backoff.as_ref(),
         };
         // A bot that waits is not looked into. One that is out of service for good is: what came back to it, or was accepted

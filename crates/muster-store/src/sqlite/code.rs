@@ -1,5 +1,6 @@
 //! Enumerations as numbers in columns. A number never changes its meaning; new values get new numbers.
 
+use muster_domain::absence::OnNodeAbsent;
 use muster_domain::bot::{Connection, Stage};
 use muster_domain::failure::{FailureReason, Scope};
 use muster_domain::gate::WaitReason;
@@ -47,6 +48,7 @@ codes!(Stage {
 });
 codes!(Connection { Unlinked = 1, Linking = 2, Connected = 3, Silent = 4, Disconnected = 5, LoggedOut = 6 });
 codes!(ReceiptKind { Acknowledged = 1, Delivered = 2, Read = 3, Failed = 4 });
+codes!(OnNodeAbsent { Wait = 0, FailOver = 1, Fail = 2 });
 codes!(Resolution { Sent = 1, Resend = 2, Drop = 3 });
 codes!(DecidedBy { Operator = 0, Policy = 1 });
 codes!(OnUncertain { Hold = 0, Resend = 1, Drop = 2 });
@@ -58,7 +60,7 @@ codes!(WaitReason {
 codes!(FailureReason {
     RateLimited = 1, RecipientUnreachable = 2, RecipientOptedOut = 3, RecipientWindowClosed = 4, RecipientCooldown = 5,
     ContentRejected = 6, SenderRestricted = 7, SenderBanned = 8, AuthInvalid = 9, NotConnected = 10, GatewayUnavailable = 11,
-    OutcomeUnknown = 12, InvalidRequest = 13, Internal = 14,
+    OutcomeUnknown = 12, InvalidRequest = 13, Internal = 14, NodeAbsent = 15,
 });
 
 codes!(AttemptEnd {
@@ -84,6 +86,7 @@ mod tests {
         check(&Stage::ALL);
         check(&Connection::ALL);
         check(&WaitReason::ALL);
+        check(&OnNodeAbsent::ALL);
         check(&Resolution::ALL);
         check(&DecidedBy::ALL);
         check(&OnUncertain::ALL);

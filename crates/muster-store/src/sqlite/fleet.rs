@@ -1,10 +1,11 @@
 //! Changes to what is declared: nodes, gateways, bots, holds and stages.
 
+use muster_domain::absence::AbsencePolicy;
 use muster_domain::bot::{BotSpec, Connection, Hold, Stage};
 use muster_domain::fleet::Fleet;
 use muster_domain::gateway::GatewaySpec;
 use muster_domain::node::{Cordon, NodeSpec};
-use muster_domain::{BotId, GatewayId, NodeId};
+use muster_domain::{Address, BotId, GatewayId, NodeId};
 use rusqlite::params;
 use sqlx::sqlite::SqlitePool;
 
@@ -12,9 +13,9 @@ use super::code::Code as _;
 use super::desired::{self, Leaving};
 use super::directory::{Edit, Entry, bot_id, kind};
 use super::fence::Fence;
-use super::nodes::labels_text;
+use super::nodes::{labels, labels_text};
 use super::txn::Txn;
-use super::{away, bots, drains, micros, nodes, queues, sessions};
+use super::{absences, away, bots, drains, micros, nodes, queues, sessions};
 use crate::{Expect, FleetWrite, Note, RequestKey, Result, StoreError};
 
 /// See [`crate::Store::fleet_write`].
@@ -242,16 +243,24 @@ fn put_bot(txn: &mut Txn, tenant_key: i64, spec: BotSpec, expect: Expect) -> Res
         return Err(StoreError::Fixed { resource: spec.id.resource_name(), field: "network" });
     }
     check_address(txn, tenant_key, &spec, gateway.kind)?;
+    if let Some(standby) = spec.absence.standby_gateway() {
+        let standby = gateway_present(txn, tenant_key, standby)?;
+        if standby.kind.network().as_str() != network {
+            return Err(StoreError::Fixed { resource: spec.id.resource_name(), field: "network" });
+        }
+    }
     let version = desired::bump(txn, gateway.node_key)?;
     let now = micros(txn.now);
     let address = spec.address.as_ref().map(muster_domain::Address::as_str);
+    let (on_node_absent, absent_after, standby) = absences::columns(&spec.absence);
     let (bot_key, stage) = match found {
         None => {
             let stage = Stage::Provisioning;
             let bot_key = txn.value(
                 "INSERT INTO bot (tenant_key, bot_id, gateway_key, node_key, network, address, display_name, \
-                 labels, generation, version, stage, stage_rule, connection, create_time, update_time) VALUES (?, \
-                 ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, 'DECLARED', ?, ?, ?) RETURNING bot_key",
+                 labels, generation, version, stage, stage_rule, connection, create_time, update_time, on_node_absent, \
+                 absent_after, standby_gateway) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, 'DECLARED', ?, ?, ?, ?, ?, ?) \
+                 RETURNING bot_key",
                 params![
                     tenant_key,
                     spec.id.as_str(),
@@ -265,15 +274,20 @@ fn put_bot(txn: &mut Txn, tenant_key: i64, spec: BotSpec, expect: Expect) -> Res
                     stage.code(),
                     Connection::Unlinked.code(),
                     now,
-                    now
+                    now,
+                    on_node_absent,
+                    absent_after,
+                    standby
                 ],
             )?;
             (bot_key, stage)
         }
         Some(BotRow { bot_key, node_key: before, stage, .. }) => {
+            absences::moved_by_hand(txn, bot_key, gateway.gateway_key)?;
             txn.execute(
                 "UPDATE bot SET gateway_key = ?, node_key = ?, network = ?, address = ?, display_name = ?, labels = ?, \
-                 generation = generation + 1, version = ?, update_time = ? WHERE bot_key = ?",
+                 generation = generation + 1, version = ?, update_time = ?, on_node_absent = ?, absent_after = ?, \
+                 standby_gateway = ? WHERE bot_key = ?",
                 params![
                     gateway.gateway_key,
                     gateway.node_key,
@@ -283,6 +297,9 @@ fn put_bot(txn: &mut Txn, tenant_key: i64, spec: BotSpec, expect: Expect) -> Res
                     labels_text(&spec.labels),
                     version,
                     now,
+                    on_node_absent,
+                    absent_after,
+                    standby,
                     bot_key
                 ],
             )?;
@@ -303,6 +320,30 @@ fn put_bot(txn: &mut Txn, tenant_key: i64, spec: BotSpec, expect: Expect) -> Res
         Entry { bot_key, node_key: gateway.node_key, kind: gateway.kind, stage },
     ));
     Ok(())
+}
+
+/// Moves a bot to another gateway, and leaves everything else that is declared of it.
+pub(super) fn move_bot(
+    txn: &mut Txn,
+    tenant_key: i64,
+    bot_key: i64,
+    id: BotId,
+    gateway: &GatewayId,
+    absence: &AbsencePolicy,
+) -> Result<()> {
+    let sql = "SELECT address, display_name, labels FROM bot WHERE bot_key = ?";
+    let spec = txn.first(sql, [bot_key], |row| {
+        Ok(BotSpec {
+            id: id.clone(),
+            gateway: gateway.clone(),
+            address: row.get::<_, Option<String>>(0)?.as_deref().map(Address::from_stored),
+            display_name: row.get(1)?,
+            labels: labels(&row.get::<_, String>(2)?),
+            absence: absence.clone(),
+        })
+    })?;
+    let spec = spec.ok_or_else(|| StoreError::NotFound(id.resource_name()))?;
+    put_bot(txn, tenant_key, spec, Expect::Present)
 }
 
 /// An address has one owner among the bots that are not retired.
@@ -380,6 +421,13 @@ fn delete_gateway(txn: &mut Txn, tenant_key: i64, id: &GatewayId, expect: Expect
         params![found.gateway_key, Stage::Retired.code()],
     )?;
     if let Some(user) = user {
+        return Err(StoreError::InUse { resource: id.resource_name(), user: format!("bots/{user}") });
+    }
+    let standby: Option<String> = txn.value_opt(
+        "SELECT bot_id FROM bot WHERE tenant_key = ? AND standby_gateway = ? AND stage <> ? LIMIT 1",
+        params![tenant_key, id.as_str(), Stage::Retired.code()],
+    )?;
+    if let Some(user) = standby {
         return Err(StoreError::InUse { resource: id.resource_name(), user: format!("bots/{user}") });
     }
     let version = desired::bump(txn, found.node_key)?;

@@ -4,6 +4,7 @@
 //! and every caller is answered after its commit. Reads run beside it on a small pool. One process owns the file: a lock
 //! beside it keeps a second server out.
 
+mod absences;
 mod accept;
 mod attempts;
 mod away;

@@ -19,14 +19,14 @@ use tokio::sync::watch;
 use super::fence::{self, Fence};
 use super::txn::Txn;
 use super::{
-    SqliteStore, attempts, bots, change_log, claim, desired, drains, failed, fleet, inbound, media, messages, nodes,
-    replay, reports, resolve, retention, sessions, tenants, turns, wake,
+    SqliteStore, absences, attempts, bots, change_log, claim, desired, drains, failed, fleet, inbound, media, messages,
+    nodes, replay, reports, resolve, retention, sessions, tenants, turns, wake,
 };
 use crate::{
-    AcceptResult, ApplyError, AttemptAtNode, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes, Claim, Claimed,
-    DesiredState, FailedBy, FailedFilter, FailedGroup, FleetWrite, InboundFilter, MessageFilter, Replay, ReplayPart,
-    ReportBatch, ReportsApplied, RequestKey, ResolveResult, Result, RetentionPolicy, SessionOpen, SessionOpened,
-    SessionRef, Store, UnderWayFilter, WakeResult,
+    AbsencesActed, AcceptResult, ApplyError, AttemptAtNode, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes,
+    Claim, Claimed, DesiredState, FailedBy, FailedFilter, FailedGroup, FleetWrite, InboundFilter, MessageFilter,
+    Replay, ReplayPart, ReportBatch, ReportsApplied, RequestKey, ResolveResult, Result, RetentionPolicy, SessionOpen,
+    SessionOpened, SessionRef, Store, UnderWayFilter, WakeResult,
 };
 
 impl SqliteStore {
@@ -319,6 +319,10 @@ impl Store for SqliteStore {
 
     async fn holds_end(&self) -> Result<WakeResult> {
         self.writer.call(wake::holds_end).await
+    }
+
+    async fn absences_act(&self, serving_since: Timestamp, limit: u32) -> Result<AbsencesActed> {
+        self.writer.call(move |txn| absences::act(txn, serving_since, limit)).await
     }
 
     async fn retention_run(&self, policy: &RetentionPolicy, limit: u32) -> Result<u64> {

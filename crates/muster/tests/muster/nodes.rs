@@ -113,3 +113,50 @@ async fn a_bot_that_moves_under_load_sends_nothing_twice_and_keeps_its_order() {
     assert_eq!(ids.len(), 60);
     agrees(&stage, &admin, &ids).await;
 }
+
+/// The sample fleet, of which `sales-1` fails over.
+const FAILS_OVER: &str = r#"
+    node = [{ id = "node-a", display_name = "Sales office", labels = { site = "recife" } }, { id = "node-b", display_name = "Support office", labels = { site = "porto" } }]
+    gateway = [{ id = "evolution-a", kind = "evolution", node = "node-a" }, { id = "evolution-b", kind = "evolution", node = "node-b" }]
+
+    [[bot]]
+    id = "sales-1"
+    gateway = "evolution-a"
+    address = "+5511900009001"
+    display_name = "Sales 1"
+    labels = { team = "sales" }
+    on_node_absent = "fail_over"
+    absent_after = "5s"
+    standby_gateway = "evolution-b"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bot_whose_node_dies_under_load_fails_over_and_sends_nothing_twice() {
+    let stage = Stage::with_fleet().await;
+    let sim = simulator(&stage).await;
+    let (mut agent_a, _agent_b) = (agent(&stage, &sim, "a").await, agent(&stage, &sim, "b").await);
+    for id in ["node-a", "node-b"] {
+        until("the agents are online", || node(&stage, id)["state"] == "ONLINE");
+    }
+    let file = stage.file("fails-over.toml", FAILS_OVER);
+    let applied = stage.muster(&["apply", "-f", &file]).done().out;
+    assert!(applied.contains("on_node_absent") && applied.contains("FAIL_OVER"), "{applied}");
+    stage.muster(&["bot", "link", "sales-1"]).done();
+    let admin = AdminClient::new(sim.address("admin").parse().unwrap()).unwrap();
+    let slow = Faults { latency: Some(Delay::FixedMs(500)), ..Faults::default() };
+    admin.set_gateway_faults("evolution-a", &slow).await.unwrap();
+    let ids = send(&stage, "load", 30);
+    until("attempts are under way", || node(&stage, "node-a")["under_way"].as_u64().unwrap() > 2);
+    agent_a.kill().await.unwrap();
+    let bot = || stage.muster(&["bot", "get", "sales-1", "-o", "json"]).done().json();
+    until("the bot fails over", || bot()["node"] == "nodes/node-b");
+    assert_eq!(bot()["fail_over"]["from_gateway"], "gateways/evolution-a");
+    let page = stage.muster(&["bot", "get", "sales-1"]).done().out;
+    assert!(page.contains("failed over") && page.contains("moves to evolution-b"), "{page}");
+    let waiting = stage.count("WAITING");
+    stage.muster(&["bot", "link", "sales-1"]).done();
+    agent_a.start().await.unwrap();
+    until("everything has come to its end", || is_settled(&stage));
+    assert!(waiting > 0 && bot()["node"] == "nodes/node-b");
+    agrees(&stage, &admin, &ids).await;
+}

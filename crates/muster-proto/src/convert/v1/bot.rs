@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use muster_domain::absence::AbsencePolicy;
 use muster_domain::bot::{Bot, BotSpec, Connection, Hold, Stage, StateCounts, check_names};
 use muster_domain::message::MessageState;
 use muster_domain::{Address, BotId, GatewayId, Network, Violation};
@@ -10,11 +11,11 @@ use prost_types::FieldMask;
 use super::mask::Fields;
 use super::message::write_state;
 use super::time::write_timestamp;
-use super::{below, etag, keep, labels};
+use super::{Found, absence, below, etag, keep, labels};
 use crate::v1 as wire;
 
 const FIELDS: Fields = Fields {
-    changeable: &["gateway", "address", "display_name", "labels"],
+    changeable: &["gateway", "address", "display_name", "labels", "absence"],
     fixed: &[
         "name",
         "etag",
@@ -22,6 +23,7 @@ const FIELDS: Fields = Fields {
         "stage",
         "stage_rule",
         "hold",
+        "fail_over",
         "connection",
         "connection_detail",
         "connection_time",
@@ -43,6 +45,7 @@ pub struct Draft {
     address: String,
     display_name: String,
     labels: BTreeMap<String, String>,
+    absence: AbsencePolicy,
 }
 
 /// Reads a declared bot; output-only fields are ignored. Paths are those of the resource below `parent`;
@@ -51,11 +54,12 @@ pub fn declared(id: Result<BotId, Violation>, bot: wire::Bot, parent: &str) -> R
     let labels = labels(bot.labels);
     let mut found = check_names(&bot.display_name, &labels);
     let gateway = keep(&mut found, "gateway", GatewayId::from_resource_name(&bot.gateway));
+    let absence = absence(&mut found, bot.absence);
     let mut found = below(found, parent);
     let id = id.map_err(|violation| found.push(violation)).ok();
     match (id, gateway) {
         (Some(id), Some(gateway)) if found.is_empty() => {
-            Ok(Draft { id, gateway, address: bot.address, display_name: bot.display_name, labels })
+            Ok(Draft { id, gateway, address: bot.address, display_name: bot.display_name, labels, absence })
         }
         _ => Err(found),
     }
@@ -70,8 +74,14 @@ impl Draft {
             gateway: self.gateway,
             display_name: self.display_name,
             labels: self.labels,
+            absence: self.absence,
         })
     }
+}
+
+/// Reads what is done about a bot while its node is absent.
+fn absence(found: &mut Found, policy: Option<wire::AbsencePolicy>) -> AbsencePolicy {
+    absence::read(policy).map_err(|more| found.extend(below(more, "absence"))).unwrap_or_default()
 }
 
 /// Reads a bot's own address; the empty text stands for one that is not known yet.
@@ -94,6 +104,7 @@ pub struct Update {
     address: Option<String>,
     display_name: Option<String>,
     labels: Option<BTreeMap<String, String>>,
+    absence: Option<AbsencePolicy>,
 }
 
 /// Reads an update. Paths are those of the request.
@@ -104,6 +115,9 @@ pub fn update(bot: Option<wire::Bot>, mask: Option<FieldMask>) -> Result<Update,
     let generation = keep(&mut found, "bot", etag::read(&bot.etag));
     let labels = labels(bot.labels);
     found.extend(below(check_names(&bot.display_name, &labels), "bot"));
+    let mut wrong = Vec::new();
+    let absence = absence(&mut wrong, bot.absence);
+    found.extend(below(wrong, "bot"));
     let selected = FIELDS.selected(mask).map_err(|more| found.extend(more)).unwrap_or_default();
     let gateway = selected
         .contains(&"gateway")
@@ -117,6 +131,7 @@ pub fn update(bot: Option<wire::Bot>, mask: Option<FieldMask>) -> Result<Update,
             address: selected.contains(&"address").then_some(bot.address),
             display_name: selected.contains(&"display_name").then_some(bot.display_name),
             labels: selected.contains(&"labels").then_some(labels),
+            absence: selected.contains(&"absence").then_some(absence),
         }),
         _ => Err(found),
     }
@@ -136,6 +151,7 @@ impl Update {
             address: address.or_else(|| present.address.clone()),
             display_name: self.display_name.as_ref().unwrap_or(&present.display_name).clone(),
             labels: self.labels.as_ref().unwrap_or(&present.labels).clone(),
+            absence: self.absence.as_ref().unwrap_or(&present.absence).clone(),
         })
     }
 }
@@ -188,13 +204,14 @@ pub fn write_connection(connection: Connection) -> wire::Connection {
 /// Writes a bot with its messages per state.
 pub fn write(bot: &Bot, counts: &StateCounts) -> wire::Bot {
     let Bot {
-        spec: BotSpec { id, gateway, address, display_name, labels },
+        spec: BotSpec { id, gateway, address, display_name, labels, absence },
         node,
         network: _,
         generation,
         stage,
         stage_rule,
         hold,
+        fail_over,
         connection,
         connection_detail,
         connection_time,
@@ -222,6 +239,8 @@ pub fn write(bot: &Bot, counts: &StateCounts) -> wire::Bot {
         update_time: Some(write_timestamp(*update_time)),
         backoff: backoff.as_ref().map(super::backoff),
         message_counts: write_counts(counts),
+        absence: Some(absence::write(absence)),
+        fail_over: fail_over.as_ref().map(absence::write_fail_over),
     }
 }
 
@@ -269,6 +288,7 @@ mod tests {
             address: Some(Address::from_stored("+5511900000001")),
             display_name: "A".into(),
             labels: BTreeMap::new(),
+            absence: AbsencePolicy::default(),
         };
         let bot = wire::Bot { name: "bots/a".into(), gateway: "gateways/g".into(), ..Default::default() };
         let after = update(Some(bot), None).unwrap().apply(&present, Network::WhatsApp).unwrap();

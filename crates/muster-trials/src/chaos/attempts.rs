@@ -22,11 +22,45 @@ pub(super) struct Sighting {
     pub(super) at: i64,
 }
 
+/// A time in which a node took no new work, as an operator saw it: from the answer until it was first asked to end it, in
+/// microseconds since 1970.
+#[derive(Debug, Clone)]
+pub(super) struct Shut {
+    pub(super) node: String,
+    pub(super) from: i64,
+    pub(super) until: i64,
+}
+
 /// Everything in the traces that breaks a promise.
-pub(super) fn check(traced: &[Traced], sightings: &[Sighting]) -> Vec<Violation> {
+pub(super) fn check(traced: &[Traced], sightings: &[Sighting], shut: &[Shut]) -> Vec<Violation> {
     let mut found: Vec<Violation> = traced.iter().flat_map(repetitions).collect();
     found.extend(epochs(traced, sightings));
+    found.extend(cordons(traced, shut));
     found
+}
+
+/// No attempt is committed to a node while it is cordoned.
+fn cordons(traced: &[Traced], shut: &[Shut]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for Traced { message, attempts } in traced {
+        for attempt in attempts {
+            let at = committed(attempt);
+            if shut.iter().any(|shut| shut.node == attempt.node && shut.from < at && at < shut.until) {
+                let facts = format!(
+                    "{message}: attempt {} was given to {}, which was cordoned",
+                    attempt.attempt_no, attempt.node
+                );
+                found.push(Violation { promise: "CONDUCT", facts });
+            }
+        }
+    }
+    found
+}
+
+/// When an attempt was committed, in microseconds since 1970.
+fn committed(attempt: &Attempt) -> i64 {
+    let time = attempt.dispatch_time.unwrap_or_default();
+    time.seconds * 1_000_000 + i64::from(time.nanos / 1_000)
 }
 
 /// A message is tried again only after an attempt that provably sent nothing.
@@ -60,9 +94,8 @@ fn epochs(traced: &[Traced], sightings: &[Sighting]) -> Vec<Violation> {
     let mut found = Vec::new();
     for Traced { message, attempts } in traced {
         for attempt in attempts {
-            let committed = attempt.dispatch_time.unwrap_or_default();
-            let committed = committed.seconds * 1_000_000 + i64::from(committed.nanos / 1_000);
-            let before = seen.get(attempt.node.as_str()).and_then(|seen| seen.range(..committed).next_back());
+            let seen = seen.get(attempt.node.as_str());
+            let before = seen.and_then(|seen| seen.range(..committed(attempt)).next_back());
             if let Some((_, epoch)) = before
                 && attempt.epoch < *epoch
             {
@@ -91,7 +124,7 @@ mod tests {
             .iter()
             .map(|attempts| Traced { message: "messages/x".into(), attempts: attempts.to_vec() })
             .collect();
-        check(&traced, sightings).into_iter().map(|violation| violation.promise).collect()
+        check(&traced, sightings, &[]).into_iter().map(|violation| violation.promise).collect()
     }
 
     #[test]
@@ -118,6 +151,16 @@ mod tests {
             assert_eq!(at(epoch, second), [""; 0], "session {epoch} at {second}");
         }
         assert_eq!(at(1, 25), ["P6"]);
+    }
+
+    #[test]
+    fn an_attempt_at_a_cordoned_node_is_found() {
+        let shut = [Shut { node: "nodes/a".into(), from: 10_000_000, until: 20_000_000 }];
+        let at = |second| {
+            let attempts = vec![attempt(1, 1, second, AttemptOutcome::Sent)];
+            check(&[Traced { message: "messages/x".into(), attempts }], &[], &shut).len()
+        };
+        assert_eq!([9, 10, 15, 20, 21].map(at), [0, 0, 1, 0, 0]);
     }
 
     fn sighting((epoch, second): (u64, i64)) -> Sighting {

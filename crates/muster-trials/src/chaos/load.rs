@@ -193,7 +193,7 @@ impl Sender {
 }
 
 /// Whether an error says something about the moment and not about the message.
-fn is_passing(status: &Status) -> bool {
+pub(super) fn is_passing(status: &Status) -> bool {
     matches!(
         status.code(),
         Code::Unavailable

@@ -1,11 +1,12 @@
-//! Campaigns against real processes: server, agents and simulator are killed and frozen, and the gateways made to fail,
-//! while clients send. Afterwards the ledgers must agree and every promise must hold.
+//! Campaigns against real processes: server, agents and simulator are killed and frozen, the gateways made to fail, nodes
+//! cordoned and drained and bots moved, while clients send. Afterwards the ledgers must agree and every promise must hold.
 //!
 //! The seed decides what is done to whom and when, and what is sent. What the processes make of it depends on the machine,
 //! so a run again comes close to the first, and not more.
 
 mod attempts;
 mod load;
+mod operators;
 mod plan;
 mod probe;
 mod report;
@@ -26,8 +27,9 @@ use muster_domain::MessageId;
 use muster_proto::v1::TraceMessageRequest;
 use tokio::task::JoinSet;
 
-use self::attempts::Traced;
+use self::attempts::{Shut, Traced};
 use self::load::{SENDERS, Sender, Sent};
+use self::operators::Operator;
 use self::plan::{NODES, Plan, Target};
 use self::stage::Stage;
 use self::timeline::Timeline;
@@ -78,7 +80,7 @@ pub async fn run(campaign: Campaign, progress: impl Fn(&str)) -> Result<Report> 
         senders.spawn(sender.run(Arc::clone(&stop)));
     }
     let probe = tokio::spawn(probe::run(stage.api.clone(), Arc::clone(&timeline), Arc::clone(&stop)));
-    disturb(&mut stage, plan, &timeline).await?;
+    let shut = disturb(&mut stage, plan, &timeline).await?;
     stop.store(true, Ordering::Relaxed);
     timeline.note("all is well again");
     progress(&format!("{} messages are accepted; waiting for their ends", tally.load(Ordering::Relaxed)));
@@ -98,7 +100,7 @@ pub async fn run(campaign: Campaign, progress: impl Fn(&str)) -> Result<Report> 
     let client = stage.client().await?;
     let verdict = compare(&stage, &client, &sent.acknowledged, &timeline).await?;
     let traced = trace(&client, &sent.acknowledged).await?;
-    for violation in attempts::check(&traced, &seen.sightings) {
+    for violation in attempts::check(&traced, &seen.sightings, &shut) {
         timeline.violation(violation.promise, violation.facts);
     }
     let checked = Checked {
@@ -115,8 +117,8 @@ pub async fn run(campaign: Campaign, progress: impl Fn(&str)) -> Result<Report> 
     Ok(Report::new(campaign, moments, verdict.states, checked, violations, kept))
 }
 
-/// Runs the plan, and gives all processes back, running.
-async fn disturb(stage: &mut Stage, plan: Plan, timeline: &Arc<Timeline>) -> Result<()> {
+/// Runs the plan, and gives all processes back, running. Returns when which node took no new work.
+async fn disturb(stage: &mut Stage, plan: Plan, timeline: &Arc<Timeline>) -> Result<Vec<Shut>> {
     let mut processes = JoinSet::new();
     let tracks = Target::ALL.into_iter().zip(stage.processes.drain(..)).zip(plan.disturbances);
     for (index, ((target, process), track)) in tracks.enumerate() {
@@ -127,11 +129,15 @@ async fn disturb(stage: &mut Stage, plan: Plan, timeline: &Arc<Timeline>) -> Res
     for (node, track) in (0..NODES).zip(plan.spells) {
         troubles.spawn(stage::trouble(node, stage.ledger.clone(), track, Arc::clone(timeline)));
     }
-    let mut back = processes.join_all().await;
-    troubles.join_all().await;
+    let mut operators = Vec::new();
+    for track in plan.errands {
+        operators.push(Operator::new(&stage.api, Arc::clone(timeline))?.run(track));
+    }
+    let operators = futures::future::join_all(operators);
+    let (mut back, _, shut) = tokio::join!(processes.join_all(), troubles.join_all(), operators);
     back.sort_by_key(|(index, _)| *index);
     stage.processes.extend(back.into_iter().map(|(_, process)| process));
-    Ok(())
+    Ok(shut.concat())
 }
 
 /// Waits until nothing is under way any more. `false` if that does not come.

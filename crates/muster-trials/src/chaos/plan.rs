@@ -140,6 +140,30 @@ pub(super) struct Spell {
     pub(super) lasts: Duration,
 }
 
+/// What an operator asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// A node takes no new work for the time.
+    Cordon(usize),
+    /// A node is emptied, and takes no new work for the time.
+    Drain(usize),
+    /// A bot moves to the gateway of a node, and stays there.
+    Move { bot: usize, to: usize },
+}
+
+/// One thing that an operator asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Errand {
+    /// When it begins, from the begin of the campaign; later if the one before is not done by then.
+    pub(super) at: Duration,
+    pub(super) order: Order,
+    /// How long it lasts.
+    pub(super) lasts: Duration,
+}
+
+/// Operators of a campaign: one looks after the nodes, the other one after the bots.
+pub(super) const OPERATORS: usize = 2;
+
 /// A campaign.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
@@ -147,6 +171,8 @@ pub(super) struct Plan {
     pub(super) disturbances: [Vec<Disturbance>; Target::ALL.len()],
     /// For each gateway, its troubles, in order, never two at once.
     pub(super) spells: [Vec<Spell>; NODES],
+    /// For each operator, what is asked for, in order.
+    pub(super) errands: [Vec<Errand>; OPERATORS],
 }
 
 impl Plan {
@@ -155,7 +181,12 @@ impl Plan {
         let track = |number: u64| StdRng::seed_from_u64(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(number));
         let target = |number: usize| disturbances(&mut track(number as u64), length);
         let gateway = |number: usize| spells(&mut track((Target::ALL.len() + number) as u64), length);
-        Self { disturbances: std::array::from_fn(target), spells: std::array::from_fn(gateway) }
+        let operator = |number: usize| track((Target::ALL.len() + NODES + number) as u64);
+        Self {
+            disturbances: std::array::from_fn(target),
+            spells: std::array::from_fn(gateway),
+            errands: [node_errands(&mut operator(0), length), moves(&mut operator(1), length)],
+        }
     }
 }
 
@@ -178,6 +209,24 @@ fn spells(rng: &mut StdRng, length: Duration) -> Vec<Spell> {
     };
     in_sequence(rng, length, 300..2_500, draw)
         .map(|(at, (trouble, lasts))| Spell { at, trouble, lasts: Duration::from_millis(lasts) })
+        .collect()
+}
+
+fn node_errands(rng: &mut StdRng, length: Duration) -> Vec<Errand> {
+    let draw = |rng: &mut StdRng| {
+        let node = rng.random_range(0..NODES);
+        let order = if rng.random_bool(0.5) { Order::Drain(node) } else { Order::Cordon(node) };
+        (order, rng.random_range(200..2_500))
+    };
+    in_sequence(rng, length, 500..4_000, draw)
+        .map(|(at, (order, lasts))| Errand { at, order, lasts: Duration::from_millis(lasts) })
+        .collect()
+}
+
+fn moves(rng: &mut StdRng, length: Duration) -> Vec<Errand> {
+    let draw = |rng: &mut StdRng| (Order::Move { bot: rng.random_range(0..BOTS), to: rng.random_range(0..NODES) }, 0);
+    in_sequence(rng, length, 100..1_500, draw)
+        .map(|(at, (order, _))| Errand { at, order, lasts: Duration::ZERO })
         .collect()
 }
 
@@ -222,6 +271,17 @@ mod tests {
         for track in &plan.spells {
             assert!(track.windows(2).all(|pair| pair[0].at + pair[0].lasts < pair[1].at));
             assert!(Trouble::ALL.iter().all(|trouble| track.iter().any(|spell| spell.trouble == *trouble)));
+        }
+    }
+
+    #[test]
+    fn operators_ask_for_everything() {
+        let Plan { errands: [nodes, bots], .. } = Plan::draw(7, Duration::from_secs(600));
+        for node in 0..NODES {
+            assert!(nodes.iter().any(|errand| errand.order == Order::Cordon(node)));
+            assert!(nodes.iter().any(|errand| errand.order == Order::Drain(node)));
+            let moved = |errand: &Errand| matches!(errand.order, Order::Move { to, .. } if to == node);
+            assert!(bots.iter().any(moved));
         }
     }
 

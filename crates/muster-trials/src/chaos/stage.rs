@@ -48,7 +48,8 @@ impl Stage {
             .map(|node| SimulatedGateway {
                 name: Fleet::gateway(node),
                 key: KEY.to_owned(),
-                instances: (node..BOTS).step_by(NODES).map(|bot| (Fleet::bot(bot), Fleet::address(bot))).collect(),
+                // Every bot is linked at every gateway, so that it can send wherever it is moved.
+                instances: (0..BOTS).map(|bot| (Fleet::bot(bot), Fleet::address(bot))).collect(),
                 settings: SIMULATOR_SETTINGS.to_owned(),
             })
             .collect();

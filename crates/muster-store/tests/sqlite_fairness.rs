@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use muster_domain::TenantId;
+use muster_domain::message::ReceiptKind;
 use muster_domain::on_uncertain::OnUncertain;
 use muster_domain::tenant::TenantSpec;
-use muster_store::conformance::fixture::{bot_spec, gateway_spec, node_spec, text};
+use muster_domain::{NodeId, TenantId};
+use muster_store::conformance::fixture::{batch, bot_spec, gateway_spec, node_spec, receipt, text};
 use muster_store::sqlite::SqliteStore;
-use muster_store::{Expect, FleetWrite, Store};
+use muster_store::{Expect, FleetWrite, SessionOpen, Store};
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-/// Messages of one call.
+/// Messages or reports of one call.
 const CALL: usize = 200;
 
 async fn tenant(store: &SqliteStore, id: &str, weight: u32) -> TenantId {
@@ -45,6 +47,70 @@ fn flood(callers: &mut JoinSet<()>, store: &Arc<SqliteStore>, tenant: &TenantId,
     accepted
 }
 
+/// Has agents of a tenant report without pause, so many of them, once all of all tenants have a session.
+async fn report(
+    callers: &mut JoinSet<()>,
+    store: &Arc<SqliteStore>,
+    tenant: &TenantId,
+    agents: usize,
+    begin: &Arc<Barrier>,
+) -> Arc<AtomicU64> {
+    let taken = Arc::new(AtomicU64::new(0));
+    for agent in 0..agents {
+        let node = format!("n-{agent}");
+        let writes = vec![FleetWrite::PutNode(node_spec(&node), Expect::Absent)];
+        store.fleet_write(tenant, writes, None).await.unwrap();
+        let open = SessionOpen {
+            tenant: tenant.clone(),
+            node: NodeId::new(&node).unwrap(),
+            agent_version: "test".into(),
+            journal_id: [1; 16],
+            journal_opening: 1,
+            process_id: [1; 16],
+            report_head: 0,
+            report_acknowledged: 0,
+            forgotten: None,
+            held: Vec::new(),
+        };
+        let session = store.session_open(open).await.unwrap().session;
+        let (store, taken, begin) = (Arc::clone(store), Arc::clone(&taken), Arc::clone(begin));
+        callers.spawn(async move {
+            begin.wait().await;
+            for first in (1..).step_by(CALL) {
+                let receipts = (0..CALL).map(|nth| receipt(&format!("{agent}-{first}-{nth}"), ReceiptKind::Delivered));
+                store.reports_apply(&session, batch(first, receipts.collect())).await.unwrap();
+                taken.fetch_add(CALL as u64, Ordering::Relaxed);
+            }
+        });
+    }
+    taken
+}
+
+/// What each has of what all have.
+fn sum(shares: &[(u32, Arc<AtomicU64>)]) -> u64 {
+    shares.iter().map(|(_, got)| got.load(Ordering::Relaxed)).sum()
+}
+
+/// Waits until so much more was served, and compares the shares of that with the weights.
+async fn assert_shares(shares: &[(u32, Arc<AtomicU64>)], ignored: u64, served: u64) {
+    let until = async |count| {
+        while sum(shares) < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // What came before all of them contended does not count.
+    until(sum(shares) + ignored).await;
+    let before: Vec<u64> = shares.iter().map(|(_, got)| got.load(Ordering::Relaxed)).collect();
+    until(sum(shares) + served).await;
+    let got: Vec<f64> =
+        shares.iter().zip(before).map(|((_, got), before)| (got.load(Ordering::Relaxed) - before) as f64).collect();
+    let (all, weights) = (got.iter().sum::<f64>(), shares.iter().map(|(weight, _)| weight).sum::<u32>());
+    for ((weight, _), got) in shares.iter().zip(&got) {
+        let (share, expected) = (got / all, f64::from(*weight) / f64::from(weights));
+        assert!((share - expected).abs() < 0.1, "weight {weight} has {share:.3}, not {expected:.3}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn shares_follow_weights_whatever_the_callers() {
     let dir = tempfile::tempdir().unwrap();
@@ -56,30 +122,13 @@ async fn shares_follow_weights_whatever_the_callers() {
         let tenant = tenant(&store, id, weight).await;
         shares.push((weight, flood(&mut callers, &store, &tenant, count)));
     }
-    let total = || shares.iter().map(|(_, accepted)| accepted.load(Ordering::Relaxed)).sum::<u64>();
-    let until = async |count| {
-        while total() < count {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    // What came before all of them contended does not count.
-    until(20_000).await;
-    let before: Vec<u64> = shares.iter().map(|(_, accepted)| accepted.load(Ordering::Relaxed)).collect();
-    let from = total();
-    until(from + 70_000).await;
-    let got: Vec<f64> =
-        shares.iter().zip(before).map(|((_, a), before)| (a.load(Ordering::Relaxed) - before) as f64).collect();
-    let sum: f64 = got.iter().sum();
-    for ((weight, _), got) in shares.iter().zip(&got) {
-        let (share, expected) = (got / sum, f64::from(*weight) / 7.0);
-        assert!((share - expected).abs() < 0.1, "weight {weight} has {share:.3}, not {expected:.3}");
-    }
+    assert_shares(&shares, 20_000, 70_000).await;
     // Somebody who comes now is not behind the callers of the others, but behind a few transactions.
     let small = tenant(&store, "small", 1).await;
     let begin = Instant::now();
-    let accepted = total();
+    let accepted = sum(&shares);
     store.message_accept(&small, vec![text("a", "+5511900000001", "hello")]).await.unwrap();
-    let behind = total() - accepted;
+    let behind = sum(&shares) - accepted;
     assert!(behind <= 5 * 4_096, "{behind} messages went before it, {:?}", begin.elapsed());
     callers.shutdown().await;
     // Alone, one has everything.
@@ -88,5 +137,21 @@ async fn shares_follow_weights_whatever_the_callers() {
     while alone.load(Ordering::Relaxed) < 10_000 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    callers.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_are_taken_by_weight_whatever_the_agents() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(&dir.path().join("muster.db")).await.unwrap());
+    let mut callers = JoinSet::new();
+    let begin = Arc::new(Barrier::new(100 + 40 + 40));
+    // The one with the least weight has the most agents.
+    let mut shares = Vec::new();
+    for (id, weight, agents) in [("w1", 1, 100), ("w2", 2, 40), ("w4", 4, 40)] {
+        let tenant = tenant(&store, id, weight).await;
+        shares.push((weight, report(&mut callers, &store, &tenant, agents, &begin).await));
+    }
+    assert_shares(&shares, 20_000, 70_000).await;
     callers.shutdown().await;
 }

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use super::fence::{self, Fence};
 use super::txn::Txn;
+use super::writer::{SERVER, Turn};
 use super::{
     SqliteStore, absences, attempts, bots, change_log, claim, desired, drains, failed, fleet, inbound, media, messages,
     nodes, replay, reports, resolve, retention, sessions, tenants, turns, wake,
@@ -30,8 +31,8 @@ use crate::{
 };
 
 impl SqliteStore {
-    /// Runs a write of a session, with the fence that stands in its WHERE clauses.
-    async fn fenced<T, F>(&self, session: &SessionRef, body: F) -> Result<T>
+    /// Runs a write of a session, with the fence that stands in its WHERE clauses. See [`Turn::cost`].
+    async fn fenced<T, F>(&self, session: &SessionRef, cost: u64, body: F) -> Result<T>
     where
         F: FnOnce(&mut Txn, i64, Fence) -> Result<T> + Send + 'static,
         T: Send + 'static,
@@ -41,7 +42,7 @@ impl SqliteStore {
             let fence = fence::of(txn, tenant_key, &session)?;
             body(txn, tenant_key, fence)
         };
-        self.writer.call(call).await
+        self.writer.call(Turn { tenant_key, cost }, call).await
     }
 }
 
@@ -60,12 +61,12 @@ impl Store for SqliteStore {
     }
 
     async fn tenant_put(&self, spec: TenantSpec) -> Result<Tenant> {
-        self.writer.call(move |txn| tenants::put(txn, spec)).await
+        self.writer.call(Turn::of(SERVER), move |txn| tenants::put(txn, spec)).await
     }
 
     async fn tenant_delete(&self, id: TenantId) -> Result<()> {
         let tenant_key = self.tenant(&id)?;
-        self.writer.call(move |txn| tenants::delete(txn, tenant_key, id)).await
+        self.writer.call(Turn::of(tenant_key), move |txn| tenants::delete(txn, tenant_key, id)).await
     }
 
     async fn fleet(&self, tenant: &TenantId) -> Result<Fleet> {
@@ -74,7 +75,7 @@ impl Store for SqliteStore {
 
     async fn fleet_write(&self, tenant: &TenantId, writes: Vec<FleetWrite>, request: Option<RequestKey>) -> Result<()> {
         let tenant_key = self.tenant(tenant)?;
-        self.writer.call(move |txn| fleet::write(txn, tenant_key, writes, request)).await
+        self.writer.call(Turn::of(tenant_key), move |txn| fleet::write(txn, tenant_key, writes, request)).await
     }
 
     async fn node_get(&self, tenant: &TenantId, id: &NodeId) -> Result<Option<Node>> {
@@ -88,7 +89,7 @@ impl Store for SqliteStore {
     async fn bots_waiting(&self, tenant: &TenantId, node: &NodeId) -> Result<Vec<BotId>> {
         let (tenant_key, node) = (self.tenant(tenant)?, node.clone());
         self.writer
-            .call(move |txn| {
+            .call(Turn::of(tenant_key), move |txn| {
                 let node_key = fleet::node_key(txn, tenant_key, &node)?;
                 sessions::bots_waiting(txn, node_key)
             })
@@ -163,11 +164,11 @@ impl Store for SqliteStore {
 
     async fn session_open(&self, open: SessionOpen) -> Result<SessionOpened> {
         let tenant_key = self.tenant(&open.tenant)?;
-        self.writer.call(move |txn| sessions::open(txn, tenant_key, open)).await
+        self.writer.call(Turn::of(tenant_key), move |txn| sessions::open(txn, tenant_key, open)).await
     }
 
     async fn session_close(&self, session: &SessionRef) -> Result<()> {
-        self.fenced(session, |txn, _, fence| sessions::close(txn, fence)).await
+        self.fenced(session, 1, |txn, _, fence| sessions::close(txn, fence)).await
     }
 
     async fn desired_state(&self, session: &SessionRef, since: u64) -> Result<DesiredState> {
@@ -175,16 +176,18 @@ impl Store for SqliteStore {
     }
 
     async fn desired_applied(&self, session: &SessionRef, version: u64, errors: Vec<ApplyError>) -> Result<()> {
-        self.fenced(session, move |txn, tenant_key, fence| desired::applied(txn, tenant_key, fence, version, errors))
+        self.fenced(session, 1, move |txn, tenant_key, fence| desired::applied(txn, tenant_key, fence, version, errors))
             .await
     }
 
     async fn dispatch_claim(&self, session: &SessionRef, wanted: Claim) -> Result<Claimed> {
-        self.fenced(session, move |txn, tenant_key, fence| claim::claim(txn, tenant_key, fence, wanted)).await
+        self.fenced(session, 1, move |txn, tenant_key, fence| claim::claim(txn, tenant_key, fence, wanted)).await
     }
 
     async fn reports_apply(&self, session: &SessionRef, batch: ReportBatch) -> Result<ReportsApplied> {
-        self.fenced(session, move |txn, tenant_key, fence| reports::apply(txn, tenant_key, fence, batch)).await
+        // What a session claims follows from what it reports: its share of one is its share of the other.
+        let cost = batch.reports.len() as u64;
+        self.fenced(session, cost, move |txn, tenant_key, fence| reports::apply(txn, tenant_key, fence, batch)).await
     }
 
     async fn message_accept(&self, tenant: &TenantId, new: Vec<NewMessage>) -> Result<Vec<AcceptResult>> {
@@ -225,7 +228,7 @@ impl Store for SqliteStore {
 
     async fn failed_replay(&self, tenant: &TenantId, asked: Replay) -> Result<ReplayPart> {
         let tenant_key = self.tenant(tenant)?;
-        self.writer.call(move |txn| replay::replay(txn, tenant_key, asked)).await
+        self.writer.call(Turn::of(tenant_key), move |txn| replay::replay(txn, tenant_key, asked)).await
     }
 
     async fn message_replays(
@@ -246,7 +249,7 @@ impl Store for SqliteStore {
 
     async fn message_cancel(&self, tenant: &TenantId, id: MessageId) -> Result<CancelResult> {
         let tenant_key = self.tenant(tenant)?;
-        self.writer.call(move |txn| messages::cancel(txn, tenant_key, id)).await
+        self.writer.call(Turn::of(tenant_key), move |txn| messages::cancel(txn, tenant_key, id)).await
     }
 
     async fn message_resolve(
@@ -257,7 +260,9 @@ impl Store for SqliteStore {
         reason: String,
     ) -> Result<ResolveResult> {
         let tenant_key = self.tenant(tenant)?;
-        self.writer.call(move |txn| resolve::resolve(txn, tenant_key, id, resolution, &reason)).await
+        self.writer
+            .call(Turn::of(tenant_key), move |txn| resolve::resolve(txn, tenant_key, id, resolution, &reason))
+            .await
     }
 
     async fn message_resolutions(&self, tenant: &TenantId, id: MessageId) -> Result<Vec<ResolutionRecord>> {
@@ -302,7 +307,7 @@ impl Store for SqliteStore {
 
     async fn media_put(&self, tenant: &TenantId, digest: MediaDigest, bytes: Bytes) -> Result<()> {
         let tenant_key = self.tenant(tenant)?;
-        self.writer.call(move |txn| media::put(txn, tenant_key, digest, bytes)).await
+        self.writer.call(Turn::of(tenant_key), move |txn| media::put(txn, tenant_key, digest, bytes)).await
     }
 
     async fn media_get(&self, digest: &MediaDigest) -> Result<Option<Bytes>> {
@@ -314,20 +319,20 @@ impl Store for SqliteStore {
     }
 
     async fn wake_due(&self, limit: u32, silence: Duration, uncertain_wait: Duration) -> Result<WakeResult> {
-        self.writer.call(move |txn| wake::due(txn, limit, silence, uncertain_wait)).await
+        self.writer.call(Turn::of(SERVER), move |txn| wake::due(txn, limit, silence, uncertain_wait)).await
     }
 
     async fn holds_end(&self) -> Result<WakeResult> {
-        self.writer.call(wake::holds_end).await
+        self.writer.call(Turn::of(SERVER), wake::holds_end).await
     }
 
     async fn absences_act(&self, serving_since: Timestamp, limit: u32) -> Result<AbsencesActed> {
-        self.writer.call(move |txn| absences::act(txn, serving_since, limit)).await
+        self.writer.call(Turn::of(SERVER), move |txn| absences::act(txn, serving_since, limit)).await
     }
 
     async fn retention_run(&self, policy: &RetentionPolicy, limit: u32) -> Result<u64> {
         let policy = *policy;
-        self.writer.call(move |txn| retention::run(txn, &policy, limit)).await
+        self.writer.call(Turn::of(SERVER), move |txn| retention::run(txn, &policy, limit)).await
     }
 
     async fn close(&self) {

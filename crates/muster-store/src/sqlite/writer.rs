@@ -6,10 +6,11 @@
 //! It is a thread and not a task: a statement takes a microsecond, and handing each one to another thread and waiting for its
 //! answer takes many.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use muster_domain::fair::FairQueue;
+use muster_domain::limits::TENANT_WEIGHT_MAX;
 use muster_domain::message::NewMessage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
@@ -17,27 +18,52 @@ use super::accept::{self, Bounds};
 use super::txn::Txn;
 use crate::{AcceptResult, Result, StoreError};
 
-/// Calls that may wait for the writer, of each tenant's accepting and of all other calls. Callers beyond wait in their own tasks,
-/// so that memory stays bounded and nobody's callers stand before those of another tenant.
+/// Calls of a tenant that may wait for the writer, to accept messages and to do anything else. Callers beyond wait in their own
+/// tasks, so that memory stays bounded and nobody's callers stand before those of another tenant.
 const QUEUE: usize = 1_024;
-/// Calls that share one transaction at the most.
+/// Calls of either kind that share one transaction at the most.
 const CALLS_MAX: usize = 512;
-/// Messages that are accepted in one transaction at the most: keeps it short enough for dispatch to get its turn.
-const ACCEPTED_MAX: u64 = 4_096;
+/// Messages that are accepted in one transaction at the most, and reports that are taken: keeps it short enough for everything else
+/// to get its turn.
+const WORK_MAX: u64 = 4_096;
+
+/// Whom a call is for that no tenant makes. The server's own work takes turns like that of a tenant with the largest weight.
+pub(super) const SERVER: i64 = 0;
 
 /// The handle of the writing thread.
 pub(super) struct Writer {
     queue: mpsc::UnboundedSender<Request>,
-    /// Places in the queue: of each tenant for what it wants accepted, and of everything else.
-    places: Mutex<HashMap<i64, Arc<Semaphore>>>,
-    call_places: Arc<Semaphore>,
+    /// Places in the queue, by tenant.
+    places: Mutex<HashMap<(i64, Kind), Arc<Semaphore>>>,
     committed: watch::Receiver<u64>,
+}
+
+/// What a place in the queue is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Accept,
+    Call,
 }
 
 enum Request {
     Accept(AcceptCall, OwnedSemaphorePermit),
-    Call(Box<dyn Call>, OwnedSemaphorePermit),
+    Call(Turn, Box<dyn Call>, OwnedSemaphorePermit),
     Close(oneshot::Sender<()>),
+}
+
+/// Whose turn a call takes, and how much of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn {
+    pub(super) tenant_key: i64,
+    /// Reports that it takes; one for a call that takes none.
+    pub(super) cost: u64,
+}
+
+impl Turn {
+    /// That of a call which is little work.
+    pub(super) fn of(tenant_key: i64) -> Self {
+        Turn { tenant_key, cost: 1 }
+    }
 }
 
 struct AcceptCall {
@@ -89,26 +115,26 @@ impl Writer {
         let (notify, committed) = watch::channel(txn.head());
         let thread = std::thread::Builder::new().name("store-writer".into());
         thread.spawn(move || run(txn, requests, &notify)).map_err(|error| StoreError::Failed(error.to_string()))?;
-        Ok(Writer { queue, places: Mutex::default(), call_places: Arc::new(Semaphore::new(QUEUE)), committed })
+        Ok(Writer { queue, places: Mutex::default(), committed })
     }
 
     /// Accepts messages, together with those of other callers.
     pub(super) async fn accept(&self, tenant_key: i64, messages: Vec<NewMessage>) -> Result<Vec<AcceptResult>> {
         let (answer, answered) = oneshot::channel();
-        let place = self.place(tenant_key).acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let place = self.place(tenant_key, Kind::Accept).await?;
         self.send(Request::Accept(AcceptCall { tenant_key, messages, answer }, place))?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
     /// Runs a write in a transaction that it may share with others.
-    pub(super) async fn call<T, F>(&self, body: F) -> Result<T>
+    pub(super) async fn call<T, F>(&self, turn: Turn, body: F) -> Result<T>
     where
         F: FnOnce(&mut Txn) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let place = Arc::clone(&self.call_places).acquire_owned().await.map_err(|_| StoreError::Closed)?;
-        self.send(Request::Call(Box::new(Typed { body: Some(body), outcome: None, answer }), place))?;
+        let place = self.place(turn.tenant_key, Kind::Call).await?;
+        self.send(Request::Call(turn, Box::new(Typed { body: Some(body), outcome: None, answer }), place))?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -125,10 +151,13 @@ impl Writer {
         self.committed.clone()
     }
 
-    /// The places of a tenant.
-    fn place(&self, tenant_key: i64) -> Arc<Semaphore> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(places.entry(tenant_key).or_insert_with(|| Arc::new(Semaphore::new(QUEUE))))
+    /// Waits for a place of a tenant.
+    async fn place(&self, tenant_key: i64, kind: Kind) -> Result<OwnedSemaphorePermit> {
+        let places = {
+            let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(places.entry((tenant_key, kind)).or_insert_with(|| Arc::new(Semaphore::new(QUEUE))))
+        };
+        places.acquire_owned().await.map_err(|_| StoreError::Closed)
     }
 
     fn send(&self, request: Request) -> Result<()> {
@@ -157,25 +186,27 @@ fn run(mut txn: Txn, mut requests: mpsc::UnboundedReceiver<Request>, notify: &wa
     }
 }
 
-/// Calls that wait for their transaction. Tenants get their turns by weight; everything else is taken as it comes: there is at most
-/// one call of a kind for each session and each task.
+/// Calls that wait for their transaction. Tenants get their turns by weight.
 #[derive(Default)]
 struct Waiting {
     accepts: FairQueue<i64, (AcceptCall, OwnedSemaphorePermit)>,
-    calls: VecDeque<(Box<dyn Call>, OwnedSemaphorePermit)>,
+    calls: FairQueue<i64, (Box<dyn Call>, OwnedSemaphorePermit)>,
     closing: Vec<oneshot::Sender<()>>,
 }
 
 impl Waiting {
     /// Takes what arrived. Each call keeps its place until its transaction begins.
     fn take(&mut self, arrived: &mut Vec<Request>, txn: &Txn) {
+        let weight = |key| if key == SERVER { TENANT_WEIGHT_MAX } else { txn.directory.weight(key) };
         for request in arrived.drain(..) {
             match request {
                 Request::Accept(call, place) => {
                     let (key, cost) = (call.tenant_key, call.messages.len() as u64);
-                    self.accepts.push(key, txn.directory.weight(key), cost, (call, place));
+                    self.accepts.push(key, weight(key), cost, (call, place));
                 }
-                Request::Call(call, place) => self.calls.push_back((call, place)),
+                Request::Call(Turn { tenant_key, cost }, call, place) => {
+                    self.calls.push(tenant_key, weight(tenant_key), cost, (call, place));
+                }
                 Request::Close(answer) => self.closing.push(answer),
             }
         }
@@ -187,25 +218,26 @@ impl Waiting {
 
     /// Takes calls for one transaction. What is accepted goes first, so that a claim of the same transaction sees it.
     fn part(&mut self) -> Part {
-        let mut part = Part::default();
-        let mut accepted = 0;
-        while part.accepts.len() < CALLS_MAX
-            && let Some(cost) = self.accepts.next_cost()
-        {
-            accepted += cost;
-            if accepted > ACCEPTED_MAX && !part.accepts.is_empty() {
-                break;
-            }
-            part.accepts.extend(self.accepts.pop().map(|(call, _)| call));
-        }
-        let calls = self.calls.len().min(CALLS_MAX);
-        part.calls.extend(self.calls.drain(..calls).map(|(call, _)| call));
-        part
+        Part { accepts: served(&mut self.accepts), calls: served(&mut self.calls) }
     }
 }
 
+/// Takes as many calls as one transaction serves, and their places with them.
+fn served<C>(waiting: &mut FairQueue<i64, (C, OwnedSemaphorePermit)>) -> Vec<C> {
+    let (mut served, mut work) = (Vec::new(), 0);
+    while served.len() < CALLS_MAX
+        && let Some(cost) = waiting.next_cost()
+    {
+        work += cost;
+        if work > WORK_MAX && !served.is_empty() {
+            break;
+        }
+        served.extend(waiting.pop().map(|(call, _)| call));
+    }
+    served
+}
+
 /// Calls of one transaction.
-#[derive(Default)]
 struct Part {
     accepts: Vec<AcceptCall>,
     calls: Vec<Box<dyn Call>>,

@@ -1,10 +1,13 @@
 //! The fleet: what is declared, what a write expects to find, and what nodes are told of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use muster_domain::bot::{BotSpec, Connection, Hold, Stage};
+use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::gate::WaitReason;
 use muster_domain::gateway::{GatewayKind, GatewaySpec};
+use muster_domain::message::Outcome;
 use muster_domain::{Address, GatewayId, Network, NodeId, TenantId, Timestamp};
 
 use super::fixture::{Fixture, bot, bot_spec, connected, gateway_spec, node, node_spec, note, outcome, sent, text};
@@ -325,6 +328,26 @@ pub async fn a_moved_bot_overtakes_nothing(fixture: Fixture) {
     let woken = fixture.wake_due(100).await.wake;
     assert_eq!(woken, [(fixture.tenant.clone(), new.node.clone(), bot("a"))]);
     assert_eq!(fixture.claim_ids(&new).await, accepted[..1]);
+}
+
+/// An attempt at the node that a bot has left was at another gateway: it tells nothing of the one that the bot is at.
+pub async fn what_a_moved_bot_left_tells_nothing_of_its_gateway(fixture: Fixture) {
+    let old = fixture.open_connected().await;
+    fixture.write(other_node()).await.unwrap();
+    let new = session_of(&fixture, "other", 2).await;
+    fixture.write(vec![FleetWrite::PutBot(bot_spec("b", "og"), Expect::Present)]).await.unwrap();
+    fixture.tell(&new, vec![connected("b")]).await;
+    fixture.accept(vec![text("b", "+5511900000001", "waits")]).await;
+    let refused_one = fixture.claim_attempts(&new).await[0];
+    let hour = Duration::from_secs(3_600);
+    let outage = Failure { retry_after: Some(hour), ..Failure::new(FailureReason::GatewayUnavailable, "no") };
+    fixture.tell(&new, vec![outcome(refused_one, Outcome::Failed(outage))]).await;
+    let left = fixture.dispatched(&old).await;
+    fixture.write(vec![FleetWrite::PutBot(bot_spec("a", "og"), Expect::Present)]).await.unwrap();
+    let applied = fixture.tell(&old, vec![outcome(left, sent("X"))]).await;
+    assert_eq!((applied.wake, applied.elsewhere), (vec![], vec![]));
+    assert_eq!(fixture.bot("b").await.backoff.unwrap().refusals, 1);
+    assert_eq!(fixture.claim_ids(&new).await, []);
 }
 
 /// What waited elsewhere for an attempt at the node that the bot came back to waits no more: it leaves behind that attempt.

@@ -74,6 +74,7 @@ macro_rules! conformance_tests {
                 lists_page_and_filter, an_unknown_tenant_has_nothing, what_was_removed_is_gone_until_declared_again,
                 a_node_declared_again_begins_behind_its_sessions, a_moved_bot_is_connected_by_its_new_node,
                 writes_of_a_call_see_each_other, a_moved_bot_overtakes_nothing, a_bot_that_comes_back_waits_for_nothing,
+                what_a_moved_bot_left_tells_nothing_of_its_gateway,
                 what_a_thing_is_stays;
             inbound:
                 a_message_that_comes_twice_is_kept_once, a_cursor_goes_on_without_gap_or_repeat, lists_page_and_filter;

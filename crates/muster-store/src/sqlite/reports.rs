@@ -119,7 +119,9 @@ fn outcomes_apply(
         let is_under_way = facts.state == MessageState::Dispatched
             && facts.is_of(fence.node_key)
             && facts.attempt_no == i64::from(report.attempt.attempt_no);
-        let refusals = match is_under_way {
+        // What a bot left at another node was at another gateway, and tells nothing of the one that it is at.
+        let is_here = txn.directory.node_of(bot_key) == Some(fence.node_key);
+        let refusals = match is_under_way && is_here {
             true => note_refusals(txn, &facts, &report.outcome, refused_before, applied)?,
             false => 0,
         };

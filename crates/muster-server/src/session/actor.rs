@@ -477,7 +477,12 @@ impl Actor {
                 self.credit.grant(&credit);
                 self.bots.all_freed();
             }
-            Some(AgentBody::DesiredStatus(status)) => self.applied = Some((status.version, status.errors)),
+            Some(AgentBody::DesiredStatus(status)) => {
+                if status.version == self.desired.sent {
+                    self.context.sessions.note_told(&self.handle.session);
+                }
+                self.applied = Some((status.version, status.errors));
+            }
             Some(AgentBody::CommandUpdate(update)) => self.command_update(update),
             Some(AgentBody::Drain(_)) => {
                 if self.drain == Drain::No {

@@ -119,7 +119,9 @@ where
             "the agent was told that more of its reports are durable than are here: the database was restored from a backup. \
              The agent tells again what it remembers"
         );
-        // The versions that the agent knows are of another history.
+    }
+    // A server that starts anew may have been given a backup, where the versions that the agent knows mean something else.
+    if !context.sessions.was_told(&opened.session) {
         desired_version = 0;
     }
     let welcome = wire::Welcome {

@@ -129,13 +129,13 @@ async fn commands_end_with_what_the_gateway_says() {
 #[tokio::test]
 async fn an_agent_that_is_too_old_for_a_command_says_so() {
     let world = World::with_bots(&["a"]).await;
+    let mut agent = Agent::open(&world).await;
     // Nothing else may come before the command: its frame is then the next one.
-    let known = wire::Hello { desired_version: world.node().await.desired_version, ..crate::agent::hello() };
-    let mut agent = Agent::open_with(&world, known).await;
+    agent.desired().await;
     let mut bots = world.bots();
     let call = tokio::spawn(async move { bots.unlink_bot(unlink("a")).await });
     agent.command().await;
-    agent.send(AgentBody::Unsupported(wire::Unsupported { seq: 2 })).await;
+    agent.send(AgentBody::Unsupported(wire::Unsupported { seq: 3 })).await;
     refused(call.await.unwrap(), Code::FailedPrecondition, "COMMAND_UNSUPPORTED");
 }
 

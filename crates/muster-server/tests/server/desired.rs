@@ -39,6 +39,21 @@ async fn an_agent_hears_everything_once_and_then_what_changes() {
 }
 
 #[tokio::test]
+async fn what_an_agent_knows_of_another_history_counts_for_nothing() {
+    let world = World::with_bots(&["a"]).await;
+    // As before a backup was restored: the same version, and perhaps another state.
+    let version = world.node().await.desired_version;
+    let mut agent = Agent::open_with(&world, wire::Hello { desired_version: version, ..hello() }).await;
+    let state = agent.desired().await;
+    assert_eq!((state.version, state.base_version, state.bots.len()), (version, 0, 1));
+    // Until it has applied what it was told, it is told again.
+    agent.gone();
+    let again = wire::Hello { journal_opening: 2, desired_version: version, ..hello() };
+    let mut agent = Agent::open_with(&world, again).await;
+    assert_eq!(agent.desired().await.base_version, 0);
+}
+
+#[tokio::test]
 async fn a_large_state_comes_in_frames_that_the_agent_can_read() {
     let world = World::start().await;
     let mut request = fleet(&[]);

@@ -115,6 +115,24 @@ struct Batch {
     accepted: HashMap<MessageId, u32>,
     load: Load,
     through_seq: Option<u64>,
+    /// Reports among the records.
+    reports: u64,
+    /// Chains that break by what is told of attempts that are not accepted, each with the place of its report.
+    broken: Vec<(BotId, u64, u64)>,
+}
+
+impl Batch {
+    fn report(&mut self, record: Record) {
+        self.records.push(record);
+        self.reports += 1;
+    }
+
+    /// The next report says that a message comes again: later ones of its chain that were chosen before go back.
+    fn breaks_chain_of(&mut self, arrived: &Arrived) {
+        if let Arrived::Good { attempt, .. } = arrived {
+            self.broken.push((attempt.bot.clone(), attempt.chain, self.reports));
+        }
+    }
 }
 
 impl Intake {
@@ -186,16 +204,19 @@ impl Intake {
                 (Verdict::Accept, Arrived::Bad { why, .. }) => {
                     tracing::warn!(%attempt, %why, "the server dispatched an attempt that breaks a rule; it fails");
                     let failure = Failure::new(FailureReason::InvalidRequest, why);
-                    batch.records.push(ended(attempt, Outcome::Failed(failure), now));
+                    batch.report(ended(attempt, Outcome::Failed(failure), now));
                 }
                 (Verdict::HandBack, _) => {
                     let outcome = Outcome::HandedBack(HandbackReason::ChainBroken);
-                    batch.records.push(ended(attempt, outcome, now));
+                    batch.report(ended(attempt, outcome, now));
                 }
-                (Verdict::Repeat { stamp, how, body }, _) => {
+                (Verdict::Repeat { stamp, how, body }, arrival) => {
                     tracing::debug!(%attempt, "the outcome of a dispatched attempt is known from before");
                     repeats += 1;
-                    batch.records.push(repeated(attempt, stamp, how, &body));
+                    if how.breaks_chain() {
+                        batch.breaks_chain_of(&arrival);
+                    }
+                    batch.report(repeated(attempt, stamp, how, &body));
                 }
             }
         }
@@ -210,15 +231,21 @@ impl Intake {
 
     /// Makes a batch durable, acknowledges it, and fills the lanes.
     async fn accept(&self, batch: &mut Batch) -> Result<(), AppendError> {
-        let Batch { records, items, load, through_seq, .. } = std::mem::take(batch);
+        let Batch { records, items, load, through_seq, broken, .. } = std::mem::take(batch);
         let result = if records.is_empty() { Ok(0) } else { self.journal.append_if_room(records).await };
-        if let Err(error) = result {
-            for item in items.iter().filter(|item| item.has_intent) {
-                self.lanes.abandon(item);
+        let first = match result {
+            Ok(first) => first,
+            Err(error) => {
+                for item in items.iter().filter(|item| item.has_intent) {
+                    self.lanes.abandon(item);
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
+        };
         self.underway.remove(load);
+        for (bot, chain, nth) in broken {
+            self.lanes.bots().get_or_insert(&bot).lane().note_broken(chain, first + nth);
+        }
         for item in items {
             self.lanes.push(item);
         }

@@ -139,6 +139,24 @@ async fn what_may_have_been_sent_is_sent_again_where_an_operator_decided_so() {
 }
 
 #[tokio::test]
+async fn a_failure_that_is_told_again_breaks_its_chain_again() {
+    let (bench, mut session) = Bench::new().await;
+    let chain = |id, text| with_chain(7, attempt(id, "a", text));
+    session.dispatch(0, vec![chain(1, "retry")]).await;
+    let failed = session.outcomes(1).await;
+    assert_eq!(kinds(&failed), [(1, Failed)]);
+    session.acknowledge(failed[0].0).await;
+    // A server that was restored and forgot that it failed chose a later message behind it.
+    session.dispatch(failed[0].0, vec![chain(1, "retry"), chain(2, "ok")]).await;
+    let again = session.outcomes(2).await;
+    assert_eq!(kinds(&again), [(1, Failed), (2, HandedBack)]);
+    let next = wire::Attempt { r#ref: Some(wire::AttemptRef { message_id: 1, attempt_no: 2 }), ..chain(1, "ok") };
+    session.dispatch(again[1].0, vec![next, chain(2, "ok")]).await;
+    assert_eq!(kinds(&session.outcomes(2).await), [(1, Sent), (2, Sent)]);
+    assert_eq!(bench.agent.gateway.sent(), [1, 1, 2]);
+}
+
+#[tokio::test]
 async fn two_attempts_of_one_message_in_a_frame_are_sent_once() {
     let (bench, mut session) = Bench::new().await;
     let second =

@@ -30,7 +30,7 @@ use super::desired::Desired;
 use super::ending::Ending;
 use super::handshake::{self, Opening};
 use super::outbox::{Gone, Outbox, WIRE_FRAMES};
-use super::registry::Handle;
+use super::registry::{Handle, Notes};
 use super::reports::Reports;
 use super::waiting_bots::WaitingBots;
 use super::wire as convert;
@@ -316,10 +316,11 @@ impl Actor {
         if inbox.superseded {
             return Err(End::Close(Ending::superseded()));
         }
-        inbox.bots.into_iter().for_each(|bot| self.bots.add(bot));
-        self.desired.stale |= inbox.desired;
-        if !inbox.cancels.is_empty() {
-            let attempts = inbox.cancels.into_iter().map(Into::into).collect();
+        let Notes { bots, desired, cancels } = inbox.notes;
+        bots.into_iter().for_each(|bot| self.bots.add(bot));
+        self.desired.stale |= desired;
+        if !cancels.is_empty() {
+            let attempts = cancels.into_iter().map(Into::into).collect();
             self.out.push(ServerBody::Cancel(wire::CancelAttempts { attempts }));
         }
         for command in inbox.commands {

@@ -108,6 +108,7 @@ where
         forgotten: hello.forgotten,
         held: hello.held,
     };
+    let expected = context.sessions.expect(&open.tenant, &node);
     let mut opened = context.store.session_open(open).await.map_err(|error| Some(Ending::of_store(&error, &node)))?;
     if opened.restored {
         let (report_committed, uncertain) = (opened.report_committed, opened.uncertain);
@@ -135,7 +136,7 @@ where
         receive_bytes_max: FRAME_BYTES_MAX as u32,
     };
     let handle = Handle::new(opened.session.clone(), journal_id);
-    context.sessions.put(Arc::clone(&handle));
+    context.sessions.put(expected, &handle);
     Ok(Opening { handle, opened, welcome, credit, desired_version, receive_bytes_max })
 }
 

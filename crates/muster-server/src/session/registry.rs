@@ -27,6 +27,8 @@ const CANCELS_MAX: usize = 10_000;
 /// The live sessions.
 pub(crate) struct Sessions {
     live: RwLock<HashMap<TenantId, HashMap<NodeId, Arc<Handle>>>>,
+    /// What is left for sessions that the store is opening: what it commits from then on is not in what it answers.
+    opening: Mutex<HashMap<(TenantId, NodeId), Notes>>,
     /// Nodes whose agents have a desired state of this server's. What an agent had before may be of another history of the
     /// database, with the same versions.
     told: Mutex<HashSet<(TenantId, NodeId)>>,
@@ -49,15 +51,39 @@ pub(crate) struct Handle {
     commands: AtomicU64,
 }
 
-/// What others left for a session.
+/// What a session has to look at.
 #[derive(Default)]
-pub(super) struct Inbox {
+pub(super) struct Notes {
     /// Bots that have work.
     pub(super) bots: HashSet<BotId>,
     /// The desired state may have changed.
     pub(super) desired: bool,
     /// Attempts to be cancelled.
     pub(super) cancels: Vec<AttemptRef>,
+}
+
+impl Notes {
+    /// Adds a cancellation, if there is room.
+    fn cancel(&mut self, attempt: AttemptRef) -> Result<(), CommandRefused> {
+        if self.cancels.len() >= CANCELS_MAX {
+            return Err(CommandRefused::TooMany);
+        }
+        self.cancels.push(attempt);
+        Ok(())
+    }
+
+    fn add(&mut self, other: Notes) {
+        self.bots.extend(other.bots);
+        self.desired |= other.desired;
+        self.cancels.extend(other.cancels);
+    }
+}
+
+/// What others left for a session.
+#[derive(Default)]
+pub(super) struct Inbox {
+    /// What it has to look at.
+    pub(super) notes: Notes,
     /// Commands to be sent.
     pub(super) commands: Vec<NewCommand>,
     /// Commands whose callers went away.
@@ -91,7 +117,13 @@ impl Sessions {
     /// No sessions yet.
     pub(crate) fn new() -> Self {
         let handshakes = (0..HANDSHAKES).map(|_| tokio::sync::Mutex::new(())).collect();
-        Sessions { live: RwLock::default(), told: Mutex::default(), handshakes, hasher: RandomState::new() }
+        Sessions {
+            live: RwLock::default(),
+            opening: Mutex::default(),
+            told: Mutex::default(),
+            handshakes,
+            hasher: RandomState::new(),
+        }
     }
 
     /// Waits for the turn of a handshake of `node`.
@@ -125,16 +157,39 @@ impl Sessions {
         self.get(tenant, node).map(|handle| handle.silent_for())
     }
 
-    /// Makes `handle` the session of its node, and ends the one that it supersedes.
-    pub(super) fn put(&self, handle: Arc<Handle>) {
-        let SessionRef { tenant, node, epoch: _ } = handle.session.clone();
+    /// Keeps what is left for a node from now on, until [`Sessions::put`]: before the store is asked to open a session of its.
+    pub(super) fn expect(&self, tenant: &TenantId, node: &NodeId) -> Expected<'_> {
+        let key = (tenant.clone(), node.clone());
+        self.opening().insert(key.clone(), Notes::default());
+        Expected { sessions: self, key }
+    }
+
+    /// Makes `handle` the session of its node, gives it what was left since it was expected, and ends the one that it supersedes.
+    pub(super) fn put(&self, expected: Expected<'_>, handle: &Arc<Handle>) {
+        let (tenant, node) = expected.key.clone();
         let superseded = {
             let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
-            live.entry(tenant).or_default().insert(node, handle)
+            live.entry(tenant).or_default().insert(node, Arc::clone(handle))
         };
+        // Only now: whoever finds it no longer expected finds it live.
+        let notes = self.opening().remove(&expected.key);
+        if let Some(notes) = notes {
+            handle.leave(|inbox| inbox.notes.add(notes));
+        }
         if let Some(superseded) = superseded {
             superseded.leave(|inbox| inbox.superseded = true);
         }
+    }
+
+    fn opening(&self) -> MutexGuard<'_, HashMap<(TenantId, NodeId), Notes>> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves something for the session of a node, and for the one that is being opened. `None` if there is neither.
+    fn leave<T>(&self, tenant: &TenantId, node: &NodeId, note: impl Fn(&mut Notes) -> T) -> Option<T> {
+        let expected = self.opening().get_mut(&(tenant.clone(), node.clone())).map(&note);
+        let live = self.get(tenant, node).map(|handle| handle.leave(|inbox| note(&mut inbox.notes)));
+        live.or(expected)
     }
 
     /// Forgets a session that ended, unless a newer one has its place.
@@ -150,41 +205,31 @@ impl Sessions {
 
     /// Tells the session of `node`, if there is one, that these bots have work.
     pub(crate) fn wake(&self, tenant: &TenantId, node: &NodeId, bots: impl IntoIterator<Item = BotId>) {
-        if let Some(handle) = self.get(tenant, node) {
-            handle.leave(|inbox| inbox.bots.extend(bots));
-        }
+        let bots: Vec<BotId> = bots.into_iter().collect();
+        self.leave(tenant, node, |notes| notes.bots.extend(bots.iter().cloned()));
     }
 
     /// Tells the sessions of `nodes` that their desired state may have changed.
     pub(crate) fn desired_changed<'n>(&self, tenant: &TenantId, nodes: impl IntoIterator<Item = &'n NodeId>) {
         for node in nodes {
-            if let Some(handle) = self.get(tenant, node) {
-                handle.leave(|inbox| inbox.desired = true);
-            }
+            self.leave(tenant, node, |notes| notes.desired = true);
         }
     }
 
     /// Tells all sessions of the tenant that their desired state may have changed.
     pub(crate) fn all_desired_changed(&self, tenant: &TenantId) {
-        let handles: Vec<_> = {
+        let mut nodes: Vec<NodeId> =
+            self.opening().keys().filter(|(of, _)| of == tenant).map(|(_, node)| node.clone()).collect();
+        {
             let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
-            live.get(tenant).into_iter().flat_map(HashMap::values).cloned().collect()
-        };
-        for handle in handles {
-            handle.leave(|inbox| inbox.desired = true);
+            nodes.extend(live.get(tenant).into_iter().flat_map(HashMap::keys).cloned());
         }
+        self.desired_changed(tenant, &nodes);
     }
 
     /// Asks the agent of `node` not to start an attempt.
     pub(crate) fn cancel(&self, tenant: &TenantId, node: &NodeId, attempt: AttemptRef) -> Result<(), CommandRefused> {
-        let handle = self.get(tenant, node).ok_or(CommandRefused::Offline)?;
-        handle.leave(|inbox| {
-            let room = inbox.cancels.len() < CANCELS_MAX;
-            if room {
-                inbox.cancels.push(attempt);
-            }
-            if room { Ok(()) } else { Err(CommandRefused::TooMany) }
-        })
+        self.leave(tenant, node, |notes| notes.cancel(attempt)).unwrap_or(Err(CommandRefused::Offline))
     }
 
     /// Gives the agent of `node` a command for a bot.
@@ -209,6 +254,18 @@ impl Sessions {
             inbox.commands.push(NewCommand { id, bot, command, events });
             Ok(running)
         })
+    }
+}
+
+/// A session that the store is opening; dropped, it is no longer expected.
+pub(super) struct Expected<'s> {
+    sessions: &'s Sessions,
+    key: (TenantId, NodeId),
+}
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        self.sessions.opening().remove(&self.key);
     }
 }
 
@@ -273,5 +330,54 @@ impl Handle {
 
     fn lock(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_domain::Epoch;
+
+    use super::*;
+
+    fn handle(epoch: u64) -> Arc<Handle> {
+        let (tenant, node) = (TenantId::default_tenant(), NodeId::new("n").unwrap());
+        Handle::new(SessionRef { tenant, node, epoch: Epoch(epoch) }, [1; 16])
+    }
+
+    /// Leaves one of everything for the node.
+    fn leave(sessions: &Sessions, node: &NodeId) -> Result<(), CommandRefused> {
+        let tenant = TenantId::default_tenant();
+        sessions.wake(&tenant, node, [BotId::new("a").unwrap()]);
+        sessions.all_desired_changed(&tenant);
+        let attempt = AttemptRef { message_id: muster_domain::MessageId::from_raw(7).unwrap(), attempt_no: 1 };
+        sessions.cancel(&tenant, node, attempt)
+    }
+
+    fn has_all(handle: &Handle) -> bool {
+        let Notes { bots, desired, cancels } = handle.take().notes;
+        bots.len() == 1 && desired && cancels.len() == 1
+    }
+
+    #[test]
+    fn what_is_left_while_a_session_opens_is_for_it_too() {
+        let (sessions, tenant, node) = (Sessions::new(), TenantId::default_tenant(), NodeId::new("n").unwrap());
+        let (first, second) = (handle(1), handle(2));
+        let expected = sessions.expect(&tenant, &node);
+        leave(&sessions, &node).unwrap();
+        sessions.put(expected, &first);
+        assert!(has_all(&first));
+        let expected = sessions.expect(&tenant, &node);
+        leave(&sessions, &node).unwrap();
+        assert!(has_all(&first), "it may go on, if the other one is refused");
+        sessions.put(expected, &second);
+        assert!(has_all(&second) && first.take().superseded);
+    }
+
+    #[test]
+    fn a_session_that_was_not_opened_is_not_expected_any_more() {
+        let (sessions, node) = (Sessions::new(), NodeId::new("n").unwrap());
+        drop(sessions.expect(&TenantId::default_tenant(), &node));
+        assert_eq!(leave(&sessions, &node), Err(CommandRefused::Offline));
+        assert!(sessions.opening().is_empty());
     }
 }

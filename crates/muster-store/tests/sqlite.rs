@@ -258,14 +258,19 @@ async fn the_time_of_what_happens_is_that_of_the_clock_that_was_given() {
     assert_eq!(message.dispatch_time, Some(Timestamp::from_microsecond(shown.as_microsecond()).unwrap()));
 }
 
-#[tokio::test]
-async fn a_wait_that_was_told_to_be_over_is_told_again_when_the_clock_was_set_back() {
-    let dir = tempfile::tempdir().unwrap();
+/// A store whose clock is as many seconds ahead as the number says.
+async fn ahead_of_time(dir: &Path) -> (Fixture, Arc<AtomicU64>) {
     let ahead = Arc::new(AtomicU64::new(0));
     let (beginning, shown) = (Timestamp::now(), Arc::clone(&ahead));
     let clock = Clock::new(move || beginning + Duration::from_secs(shown.load(Ordering::Relaxed)));
-    let store = SqliteStore::open_by(&dir.path().join("muster.db"), clock, IdStart::from_entropy(0)).await.unwrap();
-    let fixture = Fixture::new(Arc::new(store)).await;
+    let store = SqliteStore::open_by(&dir.join("muster.db"), clock, IdStart::from_entropy(0)).await.unwrap();
+    (Fixture::new(Arc::new(store)).await, ahead)
+}
+
+#[tokio::test]
+async fn a_wait_that_was_told_to_be_over_is_told_again_when_the_clock_was_set_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fixture, ahead) = ahead_of_time(dir.path()).await;
     let session = fixture.open_connected().await;
     let attempt = fixture.dispatched(&session).await;
     fixture.tell(&session, vec![outcome(attempt, refused_bot())]).await;
@@ -289,11 +294,7 @@ fn refused_bot() -> Outcome {
 #[tokio::test]
 async fn a_key_is_free_again_once_its_time_is_over_and_its_message_gone() {
     let dir = tempfile::tempdir().unwrap();
-    let ahead = Arc::new(AtomicU64::new(0));
-    let (beginning, shown) = (Timestamp::now(), Arc::clone(&ahead));
-    let clock = Clock::new(move || beginning + Duration::from_secs(shown.load(Ordering::Relaxed)));
-    let store = SqliteStore::open_by(&dir.path().join("muster.db"), clock, IdStart::from_entropy(0)).await.unwrap();
-    let fixture = Fixture::new(Arc::new(store)).await;
+    let (fixture, ahead) = ahead_of_time(dir.path()).await;
     let idempotency = Some(Idempotency { key: "k".into(), fingerprint: [1; 16] });
     let message = NewMessage { idempotency, ..text("a", "+5511900000001", "hello") };
     let id = fixture.accept(vec![message.clone()]).await[0];

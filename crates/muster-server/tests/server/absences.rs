@@ -26,6 +26,17 @@ async fn world(policy: v1::AbsencePolicy) -> World {
     world
 }
 
+/// The agent comes back with an attempt that it has begun.
+fn holding(attempt: &wire::Attempt) -> wire::Hello {
+    wire::Hello {
+        journal_opening: 2,
+        report_head: 1,
+        report_acknowledged: 1,
+        held: vec![wire::HeldAttempt { attempt: attempt.r#ref, started: true, report_offset: 0 }],
+        ..hello()
+    }
+}
+
 #[tokio::test]
 async fn a_bot_fails_over_with_what_waits_and_nothing_is_sent_twice() {
     let world = world(policy(OnNodeAbsent::FailOver, "gateways/s")).await;
@@ -57,13 +68,7 @@ async fn a_bot_fails_over_with_what_waits_and_nothing_is_sent_twice() {
     assert_eq!(attempts[0].recipient, "s", "what is under way at the absent node keeps its chain waiting");
     assert_eq!(world.message(&held.name).await.state(), MessageState::Dispatched);
 
-    let back = wire::Hello {
-        journal_opening: 2,
-        report_head: 1,
-        report_acknowledged: 1,
-        held: vec![wire::HeldAttempt { attempt: attempt.r#ref, started: true, report_offset: 0 }],
-        ..hello()
-    };
+    let back = holding(&attempt);
     let mut first = Agent::open_with(&world, back).await;
     first.report(vec![sent(&attempt, "w1")]).await;
     assert_eq!(world.message(&held.name).await.state(), MessageState::Sent);
@@ -87,13 +92,7 @@ async fn what_waits_fails_and_what_is_under_way_does_not() {
     })
     .await;
     assert_eq!(failed.failure.unwrap().reason, "NODE_ABSENT");
-    let back = wire::Hello {
-        journal_opening: 2,
-        report_head: 1,
-        report_acknowledged: 1,
-        held: vec![wire::HeldAttempt { attempt: attempt.r#ref, started: true, report_offset: 0 }],
-        ..hello()
-    };
+    let back = holding(&attempt);
     let mut agent = Agent::open_with(&world, back).await;
     agent.report(vec![sent(&attempt, "w1")]).await;
     assert_eq!(world.message(&held.name).await.state(), MessageState::Sent);

@@ -1,19 +1,25 @@
 //! `muster uncertain`: what nobody can tell is listed and decided.
 
-use muster_simulator::AdminClient;
-use muster_simulator::Faults;
+use muster_demo::processes::Process;
+use muster_simulator::{AdminClient, Faults};
 
 use crate::stage::{Stage, agent, simulator, until};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn uncertain_messages_are_listed_and_decided() {
+/// A stage with its agent and simulator, where the bot `sales-1` is linked.
+async fn linked() -> (Stage, Process, Process) {
     let stage = Stage::with_fleet().await;
     let sim = simulator(&stage).await;
-    let _agent = agent(&stage, &sim, "a").await;
+    let agent = agent(&stage, &sim, "a").await;
     until("the agent is online", || {
         stage.muster(&["node", "get", "node-a", "-o", "json"]).done().json()["online"] == true
     });
     stage.muster(&["bot", "link", "sales-1"]).done();
+    (stage, agent, sim)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uncertain_messages_are_listed_and_decided() {
+    let (stage, _agent, sim) = linked().await;
     let admin = AdminClient::new(sim.address("admin").parse().unwrap()).unwrap();
     let mut faults = Faults::default();
     faults.send.reset_before = 1.0;
@@ -59,13 +65,7 @@ async fn uncertain_messages_are_listed_and_decided() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_echo_goes_before_what_a_policy_decided() {
-    let stage = Stage::with_fleet().await;
-    let sim = simulator(&stage).await;
-    let _agent = agent(&stage, &sim, "a").await;
-    until("the agent is online", || {
-        stage.muster(&["node", "get", "node-a", "-o", "json"]).done().json()["online"] == true
-    });
-    stage.muster(&["bot", "link", "sales-1"]).done();
+    let (stage, _agent, sim) = linked().await;
     let admin = AdminClient::new(sim.address("admin").parse().unwrap()).unwrap();
     let mut faults = Faults::default();
     (faults.send.reset_after, faults.webhooks.late) = (1.0, 1.0);

@@ -142,11 +142,12 @@ impl Desired {
             self.applied.store(0, Ordering::Relaxed);
             return Err(DesiredError::BaseMismatch { version, base, applied });
         }
-        // A bot that was moved away and back in the meantime is named like any other: the server has forgotten its login.
-        let named: Vec<_> = state.bots.iter().filter_map(|bot| BotId::new(&bot.id).ok()).collect();
+        // A bot that was moved away and back in the meantime is named like any other: the server has forgotten its login. A
+        // supervisor that is begun below tells it anyway, so it must not find the mark when it has.
+        let named = state.bots.iter().filter_map(|bot| BotId::new(&bot.id).ok());
+        named.filter_map(|id| self.bots.get(&id)).for_each(|bot| bot.tell_again());
         let (change, unreadable) = if base == 0 { self.declared.replace(state) } else { self.declared.amend(state) };
         self.apply(&change);
-        named.iter().filter_map(|id| self.bots.get(id)).for_each(|bot| bot.tell_again());
         self.applied.store(version, Ordering::Relaxed);
         self.keep().await;
         let errors: Vec<_> = unreadable.into_iter().chain(self.errors()).take(ERRORS_TOLD_MAX).collect();

@@ -313,3 +313,20 @@ async fn a_key_is_free_again_once_its_time_is_over_and_its_message_gone() {
     let AcceptResult::Accepted(new) = again else { panic!("it is free: {again:?}") };
     assert_eq!(after(49, hour).await, AcceptResult::Replayed(new), "it belongs to the new message");
 }
+
+#[tokio::test]
+async fn the_log_does_not_outgrow_its_bound() {
+    const MIB: usize = 1024 * 1024;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("muster.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let fixture = Fixture::new(Arc::new(store)).await;
+    let body = "x".repeat(MIB / 4);
+    for _ in 0..40 {
+        fixture.accept((0..16).map(|_| text("a", "+5511900000001", &body)).collect()).await;
+    }
+    let log = std::fs::metadata(path.with_extension("db-wal")).unwrap().len();
+    assert!(log < 136 * MIB as u64, "{log} bytes after 160 MiB");
+    fixture.store.close().await;
+    assert!(std::fs::metadata(&path).unwrap().len() > 160 * MIB as u64, "all of it is in the database");
+}

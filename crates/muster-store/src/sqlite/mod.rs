@@ -25,6 +25,7 @@ mod failed;
 mod fence;
 mod fleet;
 mod inbound;
+mod log;
 mod media;
 mod messages;
 mod nodes;
@@ -60,6 +61,7 @@ use sqlx::{ConnectOptions, Connection as _};
 use crate::{Clock, Result, StoreError};
 use directory::Directory;
 use error::failed;
+use log::Log;
 use txn::Txn;
 use writer::Writer;
 
@@ -67,9 +69,6 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
 /// How long a statement waits for a lock that another process has on the file, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Pages of the log after which they are moved into the database: 32 MiB, so that bursts do not pay for it at every turn.
-const WAL_CHECKPOINT_PAGES: i64 = 8_192;
 
 /// KiB of page cache of the writer, negative as SQLite wants it: 8 MiB. It holds the pages that are written all the time. What is
 /// missing is in the file cache of the system, and costs less than what a larger cache would: a commit looks through all
@@ -130,7 +129,7 @@ impl SqliteStore {
             .connect_with(options.read_only(true).create_if_missing(false))
             .await
             .map_err(failed)?;
-        Ok(SqliteStore { writer: Writer::start(txn)?, readers, directory, clock, _lock: lock })
+        Ok(SqliteStore { writer: Writer::start(txn, Log::open(path)?)?, readers, directory, clock, _lock: lock })
     }
 
     /// The key of a tenant, which every row carries.
@@ -147,7 +146,7 @@ fn writing_connection(path: &Path) -> Result<rusqlite::Connection> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "cache_size", WRITER_CACHE)?;
-    connection.pragma_update(None, "wal_autocheckpoint", WAL_CHECKPOINT_PAGES)?;
+    log::watch(&connection);
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // A plan does not depend on the values that are bound. Without this, a LIMIT with another value is planned anew.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;

@@ -206,6 +206,11 @@ impl Txn {
         self.back_to(&Mark { counts: 0, changes: 0, edits: 0 });
     }
 
+    /// The connection, for what is done between transactions.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// The number of the latest change.
     pub(super) fn head(&self) -> u64 {
         self.head

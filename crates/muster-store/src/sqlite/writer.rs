@@ -15,6 +15,7 @@ use muster_domain::message::NewMessage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::accept::{self, Bounds};
+use super::log::Log;
 use super::txn::Txn;
 use crate::{AcceptResult, Result, StoreError};
 
@@ -110,11 +111,13 @@ where
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(txn: Txn) -> Result<Self> {
+    pub(super) fn start(txn: Txn, log: Log) -> Result<Self> {
         let (queue, requests) = mpsc::unbounded_channel();
         let (notify, committed) = watch::channel(txn.head());
         let thread = std::thread::Builder::new().name("store-writer".into());
-        thread.spawn(move || run(txn, requests, &notify)).map_err(|error| StoreError::Failed(error.to_string()))?;
+        thread
+            .spawn(move || run(txn, log, requests, &notify))
+            .map_err(|error| StoreError::Failed(error.to_string()))?;
         Ok(Writer { queue, places: Mutex::default(), committed })
     }
 
@@ -165,7 +168,7 @@ impl Writer {
     }
 }
 
-fn run(mut txn: Txn, mut requests: mpsc::UnboundedReceiver<Request>, notify: &watch::Sender<u64>) {
+fn run(mut txn: Txn, mut log: Log, mut requests: mpsc::UnboundedReceiver<Request>, notify: &watch::Sender<u64>) {
     let mut arrived = Vec::with_capacity(CALLS_MAX);
     let mut waiting = Waiting::default();
     while waiting.closing.is_empty() && requests.blocking_recv_many(&mut arrived, CALLS_MAX) > 0 {
@@ -173,6 +176,7 @@ fn run(mut txn: Txn, mut requests: mpsc::UnboundedReceiver<Request>, notify: &wa
         while !waiting.is_empty() {
             let part = waiting.part();
             commit(&mut txn, part, notify);
+            log.after_commit(txn.connection());
             // What came meanwhile takes part in the next round of turns.
             while let Ok(request) = requests.try_recv() {
                 arrived.push(request);
@@ -180,6 +184,7 @@ fn run(mut txn: Txn, mut requests: mpsc::UnboundedReceiver<Request>, notify: &wa
             waiting.take(&mut arrived, &txn);
         }
     }
+    log.close();
     txn.close();
     for answer in waiting.closing {
         let _ = answer.send(());

@@ -6,21 +6,20 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::limits::{SILENCE_MAX, UNCERTAIN_WAIT_DEFAULT};
 use muster_domain::message::{Idempotency, NewMessage, Outcome};
 use muster_domain::{IdStart, Timestamp};
-use muster_store::conformance::fixture::{Fixture, outcome, refused, sent, text};
+use muster_store::conformance::fixture::{Fixture, MovedClock, outcome, refused, sent, text};
 use muster_store::sqlite::SqliteStore;
 use muster_store::{AcceptResult, Clock, RetentionPolicy, SessionOpen, Store, StoreError};
 use sqlx::{Connection as _, SqliteConnection};
 
-async fn open() -> (Arc<dyn Store>, tempfile::TempDir) {
+async fn open(clock: Clock) -> (Arc<dyn Store>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(&dir.path().join("muster.db")).await.unwrap();
+    let store = SqliteStore::open_by(&dir.path().join("muster.db"), clock, IdStart::from_entropy(0)).await.unwrap();
     (Arc::new(store), dir)
 }
 
@@ -71,7 +70,7 @@ async fn what_was_acknowledged_is_there_after_a_crash() {
     // Not closed: as if the process had been killed.
     drop(fixture);
 
-    let fixture = Fixture { store: reopen(&path).await, tenant };
+    let fixture = Fixture::again(reopen(&path).await, tenant);
     for (id, (message, trace)) in ids.into_iter().zip(before) {
         assert_eq!(fixture.message(id).await, message);
         assert_eq!(fixture.trace(id).await, trace);
@@ -114,7 +113,7 @@ async fn a_backlog_is_known_after_a_crash() {
     let tenant = fixture.tenant.clone();
     drop(fixture);
 
-    let fixture = Fixture { store: reopen(&path).await, tenant };
+    let fixture = Fixture::again(reopen(&path).await, tenant);
     assert_eq!(ahead(&fixture).await, 3);
     fixture.store.message_cancel(&fixture.tenant, later).await.unwrap();
     assert_eq!(ahead(&fixture).await, 3);
@@ -150,13 +149,13 @@ async fn a_closed_file_opens_again() {
     assert!(!dir.path().join("muster.db-wal").exists(), "a closed database is one file");
     let tenant = fixture.tenant.clone();
     drop((store, fixture));
-    let fixture = Fixture { store: reopen(&path).await, tenant };
+    let fixture = Fixture::again(reopen(&path).await, tenant);
     assert_eq!(fixture.state(id).await, "WAITING");
 }
 
 #[tokio::test]
 async fn a_second_server_is_kept_out() {
-    let (_store, dir) = open().await;
+    let (_store, dir) = open(Clock::system()).await;
     let error = open_error(&dir.path().join("muster.db")).await;
     assert!(matches!(&error, StoreError::Locked(text) if text.contains("stop the other server")), "{error}");
 }
@@ -258,28 +257,20 @@ async fn the_time_of_what_happens_is_that_of_the_clock_that_was_given() {
     assert_eq!(message.dispatch_time, Some(Timestamp::from_microsecond(shown.as_microsecond()).unwrap()));
 }
 
-/// A store whose clock is as many seconds ahead as the number says.
-async fn ahead_of_time(dir: &Path) -> (Fixture, Arc<AtomicU64>) {
-    let ahead = Arc::new(AtomicU64::new(0));
-    let (beginning, shown) = (Timestamp::now(), Arc::clone(&ahead));
-    let clock = Clock::new(move || beginning + Duration::from_secs(shown.load(Ordering::Relaxed)));
-    let store = SqliteStore::open_by(&dir.join("muster.db"), clock, IdStart::from_entropy(0)).await.unwrap();
-    (Fixture::new(Arc::new(store)).await, ahead)
-}
-
 #[tokio::test]
 async fn a_wait_that_was_told_to_be_over_is_told_again_when_the_clock_was_set_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let (fixture, ahead) = ahead_of_time(dir.path()).await;
+    let time = MovedClock::default();
+    let (store, _dir) = open(time.clock()).await;
+    let fixture = Fixture::on(time.clone(), store).await;
     let session = fixture.open_connected().await;
     let attempt = fixture.dispatched(&session).await;
     fixture.tell(&session, vec![outcome(attempt, refused_bot())]).await;
     let told = async || !fixture.store.wake_due(10, SILENCE_MAX, UNCERTAIN_WAIT_DEFAULT).await.unwrap().wake.is_empty();
-    ahead.store(30, Ordering::Relaxed);
+    time.set_ahead(Duration::from_secs(30));
     assert!(told().await, "the wait is over");
-    ahead.store(0, Ordering::Relaxed);
+    time.set_ahead(Duration::ZERO);
     assert_eq!(fixture.claim_ids(&session).await, [], "it is not, by the clock of now");
-    ahead.store(30, Ordering::Relaxed);
+    time.set_ahead(Duration::from_secs(30));
     assert!(told().await, "it is over again");
     assert_eq!(fixture.claim_ids(&session).await, [attempt.message_id]);
 }
@@ -293,21 +284,22 @@ fn refused_bot() -> Outcome {
 
 #[tokio::test]
 async fn a_key_is_free_again_once_its_time_is_over_and_its_message_gone() {
-    let dir = tempfile::tempdir().unwrap();
-    let (fixture, ahead) = ahead_of_time(dir.path()).await;
+    let time = MovedClock::default();
+    let (store, _dir) = open(time.clock()).await;
+    let fixture = Fixture::on(time.clone(), store).await;
     let idempotency = Some(Idempotency { key: "k".into(), fingerprint: [1; 16] });
     let message = NewMessage { idempotency, ..text("a", "+5511900000001", "hello") };
     let id = fixture.accept(vec![message.clone()]).await[0];
     fixture.store.message_cancel(&fixture.tenant, id).await.unwrap();
     let after = async |hours: u64, messages_kept: Duration| {
-        ahead.store(hours * 3600, Ordering::Relaxed);
+        time.set_ahead(Duration::from_secs(hours * 3600));
         let policy = RetentionPolicy { messages: messages_kept, ..RetentionPolicy::default() };
         fixture.store.retention_run(&policy, 100).await.unwrap();
         fixture.store.message_accept(&fixture.tenant, vec![message.clone()]).await.unwrap().remove(0)
     };
     let hour = Duration::from_secs(3600);
     assert_eq!(after(49, 50 * hour).await, AcceptResult::Replayed(id), "the message is there");
-    ahead.store(0, Ordering::Relaxed);
+    time.set_ahead(Duration::ZERO);
     assert_eq!(after(47, hour).await, AcceptResult::Replayed(id), "its time is not over");
     let again = after(49, hour).await;
     let AcceptResult::Accepted(new) = again else { panic!("it is free: {again:?}") };

@@ -23,7 +23,7 @@ async fn issued(path: &Path, start: u32, beginning: Timestamp, times: &[u64]) ->
     let fixture = if is_new {
         Fixture::new(Arc::clone(&store) as _).await
     } else {
-        Fixture { store: Arc::clone(&store) as _, tenant: TenantId::default_tenant() }
+        Fixture::again(Arc::clone(&store) as _, TenantId::default_tenant())
     };
     let mut ids = BTreeSet::new();
     for time in times {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use muster_domain::absence::AbsencePolicy;
@@ -16,8 +17,8 @@ use muster_domain::on_uncertain::OnUncertain;
 use muster_domain::{Address, BotId, GatewayId, MessageId, NodeId, TenantId, Timestamp};
 
 use crate::{
-    AcceptResult, AttemptRecord, AttemptRef, Claim, Claimed, Expect, FleetWrite, Note, Report, ReportBatch, ReportBody,
-    ReportsApplied, Result, SessionOpen, SessionOpened, SessionRef, Store, WakeResult,
+    AcceptResult, AttemptRecord, AttemptRef, Claim, Claimed, Clock, Expect, FleetWrite, Note, Report, ReportBatch,
+    ReportBody, ReportsApplied, Result, SessionOpen, SessionOpened, SessionRef, Store, WakeResult,
 };
 
 /// A store with the tenant `default`, the node `n`, its gateway `g`, and the bots `a` and `b`.
@@ -26,6 +27,33 @@ pub struct Fixture {
     pub store: Arc<dyn Store>,
     /// The tenant.
     pub tenant: TenantId,
+    /// The clock that the store reads, where a case can move it.
+    time: Option<MovedClock>,
+}
+
+/// A clock that goes with the machine's, ahead of it by as much as a case says. A case moves it where it would have to wait, and
+/// gives times that are so long that no machine is too slow for them.
+#[derive(Clone, Default)]
+pub struct MovedClock {
+    ahead_micros: Arc<AtomicU64>,
+}
+
+impl MovedClock {
+    /// The clock for a store.
+    pub fn clock(&self) -> Clock {
+        let ahead_micros = Arc::clone(&self.ahead_micros);
+        Clock::new(move || Timestamp::now() + Duration::from_micros(ahead_micros.load(Ordering::Relaxed)))
+    }
+
+    /// Sets it so far ahead.
+    pub fn set_ahead(&self, ahead: Duration) {
+        self.ahead_micros.store(ahead.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// Moves it forward.
+    pub fn pass(&self, time: Duration) {
+        self.ahead_micros.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
+    }
 }
 
 /// The journal that sessions of the fixture use unless a case names another.
@@ -88,6 +116,21 @@ pub fn text(bot_id: &str, recipient: &str, body: &str) -> NewMessage {
 }
 
 impl Fixture {
+    /// Declares the fleet in a fresh store that goes by `time`.
+    pub async fn on(time: MovedClock, store: Arc<dyn Store>) -> Self {
+        Fixture { time: Some(time), ..Self::new(store).await }
+    }
+
+    /// A store in which the fleet is declared.
+    pub fn again(store: Arc<dyn Store>, tenant: TenantId) -> Self {
+        Fixture { store, tenant, time: None }
+    }
+
+    /// Lets time pass for the store.
+    pub fn pass(&self, time: Duration) {
+        self.time.as_ref().expect("a store whose clock can be moved").pass(time);
+    }
+
     /// Declares the fleet in a fresh store.
     pub async fn new(store: Arc<dyn Store>) -> Self {
         let tenant = TenantId::default_tenant();
@@ -98,7 +141,7 @@ impl Fixture {
             FleetWrite::PutBot(bot_spec("b", "g"), Expect::Absent),
         ];
         store.fleet_write(&tenant, writes, None).await.unwrap();
-        Fixture { store, tenant }
+        Self::again(store, tenant)
     }
 
     /// Opens a session of the node `n`.

@@ -1,10 +1,10 @@
 //! The suite that every store passes. A new database passes it before anything is built on it:
 //!
 //! ```ignore
-//! muster_store::conformance_tests!(|| async { open_a_fresh_store().await });
+//! muster_store::conformance_tests!(|clock| async { open_a_fresh_store(clock).await });
 //! ```
 //!
-//! Each case gets a fresh, empty store. Cases speak to the contract only.
+//! Each case gets a fresh, empty store that reads the clock it is given. Cases speak to the contract only.
 
 #![expect(clippy::unwrap_used, reason = "a suite of tests")]
 
@@ -31,8 +31,8 @@ pub mod tenants;
 pub mod waking;
 pub mod walk;
 
-/// Makes one test of each case of the suite. `$open` gives a fresh store: an `Arc<dyn Store>` with whatever must live as
-/// long as it.
+/// Makes one test of each case of the suite. `$open` gives a fresh store that goes by the [`crate::Clock`] it is
+/// called with: an `Arc<dyn Store>` with whatever must live as long as it.
 #[macro_export]
 macro_rules! conformance_tests {
     ($open:expr) => {
@@ -142,8 +142,10 @@ macro_rules! conformance_cases {
             use super::*;
             $(#[tokio::test]
             async fn $case() {
-                let (store, _keep) = ($open)().await;
-                $crate::conformance::$module::$case($crate::conformance::fixture::Fixture::new(store).await).await;
+                use $crate::conformance::fixture::{Fixture, MovedClock};
+                let time = MovedClock::default();
+                let (store, _keep) = ($open)(time.clock()).await;
+                $crate::conformance::$module::$case(Fixture::on(time, store).await).await;
             })+
         })+
     };

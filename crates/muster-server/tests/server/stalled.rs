@@ -60,14 +60,12 @@ async fn a_client_that_does_not_read_slows_only_itself() {
     tokio::time::timeout(LIMIT, seen).await.expect("others see what happens");
 
     drop(frames);
-    let read = async {
-        let mut answered = 0;
-        while let Some(answer) = answers.message().await.unwrap() {
-            assert_eq!(answer.results.len(), FRAME);
-            answered += 1;
-        }
-        answered
-    };
-    let answered = tokio::time::timeout(LIMIT, read).await.expect("it goes on where it stopped");
+    let mut answered = 0;
+    let mut answer =
+        async || tokio::time::timeout(LIMIT, answers.message()).await.expect("it goes on where it stopped");
+    while let Some(answer) = answer().await.unwrap() {
+        assert_eq!(answer.results.len(), FRAME);
+        answered += 1;
+    }
     assert_eq!(answered, taken, "every frame is answered");
 }

@@ -252,8 +252,8 @@ pub enum ReportBody {
         /// The network banned the bot.
         banned: bool,
     },
-    /// A kind that this version does not know: its offset is taken, and that is all.
-    Unknown,
+    /// Nothing: its agent forgot it, or it could not be read. Its offset is taken, and that is all.
+    Empty,
 }
 
 /// What came of reports.

@@ -139,9 +139,8 @@ impl Sender {
         let gathered = self.journal.read(|state| gather(state, first_offset, room));
         let now = self.journal.now();
         self.sent += gathered.len() as u64;
-        let reports = gathered
-            .into_iter()
-            .map(|report| report.map_or_else(wire::Report::default, |(stamp, body)| dated(stamp, &body, now)));
+        let reports =
+            gathered.into_iter().map(|report| report.map_or_else(forgotten, |(stamp, body)| dated(stamp, &body, now)));
         wire::Reports { first_offset, reports: reports.collect() }
     }
 
@@ -190,10 +189,15 @@ fn gather(state: &State, first: u64, room: usize) -> Vec<Option<(Stamp, Bytes)>>
     gathered
 }
 
+/// Keeps the place of a report whose content is gone.
+fn forgotten() -> wire::Report {
+    wire::Report { age_ms: 0, body: Some(wire::report::Body::Forgotten(wire::ForgottenReport {})) }
+}
+
 /// A report as the wire carries it now.
 fn dated(stamp: Stamp, body: &[u8], now: Stamp) -> wire::Report {
     // What was written was encoded here: it can be decoded. If not, its place is kept all the same.
-    let mut report = wire::Report::decode(body).unwrap_or_default();
+    let mut report = wire::Report::decode(body).unwrap_or_else(|_| forgotten());
     report.age_ms = u64::try_from(stamp.age(now).as_millis()).unwrap_or(u64::MAX);
     report
 }

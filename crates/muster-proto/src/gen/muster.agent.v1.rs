@@ -279,13 +279,14 @@ pub struct ReportAck {
     #[prost(uint64, tag = "1")]
     pub committed: u64,
 }
-/// Something that happened, with its age when the frame was sent.
+/// Something that happened, with its age when the frame was sent. A server ends the session at a report without a body that it
+/// knows, and commits neither that one nor those behind it: they stay in the journal until a server comes that does.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Report {
     /// How long ago, in milliseconds.
     #[prost(uint64, tag = "1")]
     pub age_ms: u64,
-    #[prost(oneof = "report::Body", tags = "10, 11, 12, 13")]
+    #[prost(oneof = "report::Body", tags = "10, 11, 12, 13, 14")]
     pub body: ::core::option::Option<report::Body>,
 }
 /// Nested message and enum types in `Report`.
@@ -300,8 +301,14 @@ pub mod report {
         Inbound(super::InboundReport),
         #[prost(message, tag = "13")]
         Connection(super::ConnectionReport),
+        #[prost(message, tag = "14")]
+        Forgotten(super::ForgottenReport),
     }
 }
+/// A report that was committed once, and that the agent no longer has when a restored server asks for it again. It keeps its
+/// place in the count.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForgottenReport {}
 /// What an attempt came to.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OutcomeReport {

@@ -509,7 +509,12 @@ impl Actor {
 
     fn receive_reports(&mut self, frame: wire::Reports) -> Result<(), End> {
         let now = self.context.store.now();
-        let reports: Vec<_> = frame.reports.into_iter().map(|report| convert::report(report, now)).collect();
+        let offsets = frame.first_offset..;
+        let reports: Vec<_> = offsets
+            .zip(frame.reports)
+            .map(|(offset, report)| convert::report(report, now).ok_or_else(|| Ending::report_unknown(offset)))
+            .collect::<Result<_, _>>()
+            .map_err(End::Close)?;
         self.reports.receive(frame.first_offset, reports.into_iter()).map_err(End::Close)
     }
 

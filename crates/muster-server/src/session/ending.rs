@@ -77,6 +77,15 @@ impl Ending {
         Ending::new(Reason::ProtocolFault, message, RETRY_LATER)
     }
 
+    /// The agent tells something that this server would have to drop.
+    pub(super) fn report_unknown(offset: u64) -> Self {
+        let message = format!(
+            "report {offset} is of a kind that this server does not know. Upgrade the server: until then the agent keeps it, and \
+             everything behind it"
+        );
+        Ending::new(Reason::ProtocolFault, message, RETRY_LATER)
+    }
+
     pub(super) fn protocol_fault(message: impl Into<String>) -> Self {
         Ending::new(Reason::ProtocolFault, message, RETRY_SOON)
     }

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     fn some(count: usize) -> impl ExactSizeIterator<Item = Report> {
-        (0..count).map(|_| Report { time: Timestamp::UNIX_EPOCH, body: ReportBody::Unknown })
+        (0..count).map(|_| Report { time: Timestamp::UNIX_EPOCH, body: ReportBody::Empty })
     }
 
     #[test]

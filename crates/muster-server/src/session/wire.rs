@@ -69,29 +69,31 @@ fn attempt(claimed: ClaimedAttempt) -> wire::Attempt {
     wire::Attempt::from(&attempt)
 }
 
-/// A report that was received at `received`. What cannot be read must not stop the reports behind it: its offset is taken,
-/// and an outcome that cannot be read leaves its message uncertain instead of under way for ever.
-pub(super) fn report(report: wire::Report, received: Timestamp) -> Report {
+/// A report that was received at `received`; `None` if it is of a kind that this server does not know.
+///
+/// What cannot be read must not stop the reports behind it: its offset is taken, and an outcome that cannot be read leaves its
+/// message uncertain instead of under way for ever.
+pub(super) fn report(report: wire::Report, received: Timestamp) -> Option<Report> {
     let age = Duration::from_millis(report.age_ms).min(AGE_MAX);
     let time = received - age;
-    let body = match report.body {
-        Some(ReportKind::Outcome(outcome)) => read_outcome(outcome),
-        Some(ReportKind::Receipt(receipt)) => Receipt::try_from(receipt).map(|receipt| {
+    let body = match report.body? {
+        ReportKind::Outcome(outcome) => read_outcome(outcome),
+        ReportKind::Receipt(receipt) => Receipt::try_from(receipt).map(|receipt| {
             let Receipt { bot, network_id, kind, failure } = receipt;
             ReportBody::Receipt { bot, network_id, kind, failure }
         }),
-        Some(ReportKind::Inbound(report)) => inbound(report, time).map(ReportBody::Inbound),
-        Some(ReportKind::Connection(change)) => ConnectionChange::try_from(change).map(|change| {
+        ReportKind::Inbound(report) => inbound(report, time).map(ReportBody::Inbound),
+        ReportKind::Connection(change) => ConnectionChange::try_from(change).map(|change| {
             let ConnectionChange { bot, connection, detail, address, banned } = change;
             ReportBody::Connection { bot, connection, detail, address, banned }
         }),
-        None => Ok(ReportBody::Unknown),
+        ReportKind::Forgotten(wire::ForgottenReport {}) => Ok(ReportBody::Empty),
     };
     let body = body.unwrap_or_else(|violation| {
         tracing::warn!(%violation, "a report cannot be read");
-        ReportBody::Unknown
+        ReportBody::Empty
     });
-    Report { time, body }
+    Some(Report { time, body })
 }
 
 fn read_outcome(report: wire::OutcomeReport) -> Result<ReportBody, Violation> {
@@ -222,7 +224,7 @@ mod tests {
             let body = wire::Report::decode(&*bytes).ok().and_then(|report| report.body);
             let received = "2026-01-01T12:00:00Z".parse().unwrap();
             let read = report(wire::Report { age_ms, body }, received);
-            prop_assert!(read.time <= received);
+            prop_assert!(read.is_none_or(|read| read.time <= received));
         }
     }
 
@@ -234,6 +236,6 @@ mod tests {
             ..Default::default()
         };
         let read = report(wire::Report { age_ms: 0, body: Some(ReportKind::Outcome(outcome)) }, Timestamp::UNIX_EPOCH);
-        assert!(matches!(read.body, ReportBody::Outcome { outcome: Outcome::Uncertain(_), .. }));
+        assert!(matches!(read.unwrap().body, ReportBody::Outcome { outcome: Outcome::Uncertain(_), .. }));
     }
 }

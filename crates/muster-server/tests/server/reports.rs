@@ -72,12 +72,26 @@ async fn a_report_that_cannot_be_read_does_not_stop_those_behind_it() {
 }
 
 #[tokio::test]
-async fn an_unknown_kind_of_report_takes_its_offset_and_no_more() {
+async fn a_report_that_its_agent_forgot_takes_its_offset_and_no_more() {
     let world = World::with_bots(&["a"]).await;
     let mut agent = world.agent(&["a"]).await;
-    let reports = vec![wire::Report { age_ms: 0, body: None }];
+    let forgotten = wire::report::Body::Forgotten(wire::ForgottenReport {});
+    let reports = vec![wire::Report { age_ms: 0, body: Some(forgotten) }];
     agent.send(AgentBody::Reports(wire::Reports { first_offset: 2, reports })).await;
     assert_eq!(agent.heartbeat_until_committed(2).await, 2);
+}
+
+#[tokio::test]
+async fn an_unknown_kind_of_report_ends_the_session_and_is_not_committed() {
+    let world = World::with_bots(&["a"]).await;
+    let mut agent = world.agent(&["a"]).await;
+    let unknown = wire::Report { age_ms: 0, body: None };
+    agent.send(AgentBody::Reports(wire::Reports { first_offset: 2, reports: vec![unknown] })).await;
+    let (reason, close) = agent.closed().await;
+    assert_eq!((reason, close.permanent), (Reason::ProtocolFault, false));
+    assert!(close.message.contains("report 2 is of a kind") && close.message.contains("Upgrade the server"));
+    let back = Agent::open_with(&world, wire::Hello { journal_opening: 2, report_head: 2, ..hello() }).await;
+    assert_eq!(back.welcome.report_committed, 1);
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ pub async fn nothing_overtakes_an_attempt_that_may_return(fixture: Fixture) {
     let opened = fixture.store.session_open(SessionOpen { report_head: 3, ..fixture.opening() }).await.unwrap();
     assert_eq!(opened.returned, 0);
     assert_eq!(fixture.claim(&opened.session).await.attempts, []);
-    let applied = fixture.report(&opened.session, 3, vec![ReportBody::Unknown]).await;
+    let applied = fixture.report(&opened.session, 3, vec![ReportBody::Empty]).await;
     assert_eq!(applied.wake, [bot("a")]);
     let order: Vec<_> = fixture.claim(&opened.session).await.attempts.iter().map(|a| a.attempt.message_id).collect();
     assert_eq!(order, [first, second]);

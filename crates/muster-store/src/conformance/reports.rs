@@ -27,8 +27,8 @@ pub async fn each_report_is_taken_once(fixture: Fixture) {
     let overlap = vec![outcome(again, handed_back()), outcome(again, sent("X"))];
     assert_eq!(fixture.report(&session, 3, overlap).await.committed, 4);
     assert_eq!(fixture.state(attempt.message_id).await, "SENT");
-    assert_eq!(fixture.report(&session, 1, vec![ReportBody::Unknown, ReportBody::Unknown]).await.committed, 4);
-    let gap = fixture.store.reports_apply(&session, batch(6, vec![ReportBody::Unknown])).await;
+    assert_eq!(fixture.report(&session, 1, vec![ReportBody::Empty, ReportBody::Empty]).await.committed, 4);
+    let gap = fixture.store.reports_apply(&session, batch(6, vec![ReportBody::Empty])).await;
     assert!(matches!(gap, Err(StoreError::ReportGap { expected: 5, got: 6 })));
     assert_eq!(fixture.report(&session, 5, vec![]).await.committed, 4);
     assert_eq!(fixture.trace(attempt.message_id).await, ["HANDED_BACK", "SENT"]);
@@ -37,7 +37,7 @@ pub async fn each_report_is_taken_once(fixture: Fixture) {
 /// A kind of report that this version does not know takes its offset.
 pub async fn an_unknown_report_takes_its_offset(fixture: Fixture) {
     let session = fixture.open_connected().await;
-    assert_eq!(fixture.report(&session, 3, vec![ReportBody::Unknown, ReportBody::Unknown]).await.committed, 4);
+    assert_eq!(fixture.report(&session, 3, vec![ReportBody::Empty, ReportBody::Empty]).await.committed, 4);
     assert_eq!(fixture.claim(&session).await.report_committed, 4);
 }
 

@@ -63,7 +63,7 @@ pub async fn a_session_of_the_future_is_fenced(fixture: Fixture) {
     session.epoch = Epoch(session.epoch.0 + 1);
     fixture.accept(vec![text("a", "+5511900000001", "waits")]).await;
     assert!(matches!(fixture.store.dispatch_claim(&session, claim_all()).await, Err(StoreError::Fenced)));
-    let reports = batch(3, vec![ReportBody::Unknown]);
+    let reports = batch(3, vec![ReportBody::Empty]);
     assert!(matches!(fixture.store.reports_apply(&session, reports).await, Err(StoreError::Fenced)));
 }
 
@@ -141,7 +141,7 @@ pub async fn a_restored_store_hears_again_what_is_remembered(fixture: Fixture) {
     assert_eq!((opened.report_committed, opened.returned, opened.uncertain), (2, 0, 0));
     assert_eq!(fixture.claim_ids(&opened.session).await, []);
     let waiting = AttemptRef { message_id: ids[0], attempt_no: 1 };
-    let told = vec![outcome(under_way, sent("X")), outcome(waiting, sent("Y")), ReportBody::Unknown];
+    let told = vec![outcome(under_way, sent("X")), outcome(waiting, sent("Y")), ReportBody::Empty];
     fixture.report(&opened.session, 3, told).await;
     assert_eq!([fixture.state(under_way.message_id).await, fixture.state(ids[0]).await], ["SENT", "SENT"]);
     assert_eq!(fixture.claim_ids(&opened.session).await, ids[1..]);
@@ -319,7 +319,7 @@ pub async fn reports_are_heard_before_attempts_return(fixture: Fixture) {
     let session = fixture.store.session_open(open).await.unwrap().session;
     fixture.report(&session, 3, vec![outcome(told, sent("X"))]).await;
     assert_eq!(fixture.state(untold.message_id).await, "DISPATCHED");
-    fixture.report(&session, 4, vec![ReportBody::Unknown]).await;
+    fixture.report(&session, 4, vec![ReportBody::Empty]).await;
     assert_eq!([fixture.state(told.message_id).await, fixture.state(untold.message_id).await], ["SENT", "WAITING"]);
 }
 

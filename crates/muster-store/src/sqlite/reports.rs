@@ -55,7 +55,7 @@ pub(super) fn apply(txn: &mut Txn, tenant_key: i64, fence: Fence, batch: ReportB
             ReportBody::Connection { bot, connection, detail, address, banned } => {
                 connections.insert(bot, (time, connection, detail, address, banned));
             }
-            ReportBody::Unknown => {}
+            ReportBody::Empty => {}
         }
     }
     outcomes_apply(txn, fence, outcomes, &mut applied)?;

@@ -88,6 +88,7 @@ pub(super) async fn run(screen: &Screen, server: &Server, args: DrainArgs) -> Re
     let attempts: Vec<AttemptAtNodeView> = LimitArgs::everything().collect(screen, ask).await?;
     let (open, ended): (Vec<_>, Vec<_>) = attempts.into_iter().partition(|attempt| attempt.outcome.is_none());
     let (handed_back, finished): (Vec<_>, Vec<_>) = ended.into_iter().partition(AttemptAtNodeView::is_back);
+    let what_next = if is_away(&node) { AWAY } else { "what they come to is told when they end" };
     let view = DrainView { node: NodeView::from(node), handed_back, finished, open };
     let [back, finished, open] = [&view.handed_back, &view.finished, &view.open].map(|list| list.len() as u64);
     if back + finished + open > 0 || !matches!(screen.format, crate::screen::Format::Table) {
@@ -98,9 +99,7 @@ pub(super) async fn run(screen: &Screen, server: &Server, args: DrainArgs) -> Re
         screen.say(&format!("{id} is drained: {came_to}"));
         return Ok(Done::All);
     }
-    screen.say(&format!(
-        "{id} is not drained at the deadline: {came_to}, {open} still under way; what they come to is told when they end"
-    ));
+    screen.say(&format!("{id} is not drained at the deadline: {came_to}, {open} still under way; {what_next}"));
     Ok(Done::Partly)
 }
 
@@ -108,6 +107,13 @@ fn draw(view: &DrainView, look: &Look) -> String {
     // What needs a look comes first.
     let attempts: Vec<_> = [&view.open, &view.finished, &view.handed_back].into_iter().flatten().cloned().collect();
     table(&attempts, look)
+}
+
+/// Why nothing moves at a node that is away.
+const AWAY: &str = "its agent has no session, and is told when it comes back";
+
+fn is_away(node: &v1::Node) -> bool {
+    matches!(node.state(), v1::NodeState::Offline | v1::NodeState::Lost)
 }
 
 /// Looks at a drain until it is done or its deadline has passed. `None` if somebody interrupted that.
@@ -120,12 +126,7 @@ async fn follow(screen: &Screen, server: &Server, id: &NodeId, begun: v1::Node) 
         if node.drain.as_ref().map(v1::Drain::state) != Some(State::Draining) {
             return Ok(Some(node));
         }
-        let away = match node.state() {
-            v1::NodeState::Offline | v1::NodeState::Lost => {
-                "; its agent has no session, and is told when it comes back"
-            }
-            _ => "",
-        };
+        let away = if is_away(&node) { format!("; {AWAY}") } else { String::new() };
         let text = format!("{id}: {} under way{away}", plural(node.under_way, "attempt"));
         if text != told {
             screen.say(&text);

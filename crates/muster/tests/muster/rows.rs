@@ -177,7 +177,7 @@ async fn what_a_bot_takes_no_more_of_waits_for_room() {
     // Nobody sends: what a bot takes for a message is then assumed to be a millisecond. These make room by expiring.
     let rows = |count: usize| (0..count).fold("to\n".to_owned(), |text, row| text + &format!("+55119{row:08}\n"));
     let many = stage.file("many.csv", rows(2_000));
-    let args = ["send", "--file", &many, "--bot", "sales-1", "--text", "x", "--validity", "6s"];
+    let args = ["send", "--file", &many, "--bot", "sales-1", "--text", "x", "--validity", "15s"];
     assert_eq!(stage.muster(&args).done().out, "2,000 rows: 2,000 accepted\n");
 
     let few = stage.file("few.csv", rows(3));

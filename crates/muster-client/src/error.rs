@@ -128,16 +128,16 @@ impl Refusal {
                 Some("the server is older than this client; update it, or use a client of its version")
             }
             Code::Unavailable => Some("try again"),
-            Code::ResourceExhausted if !self.says_when() => Some("the server is busy; try again later"),
-            Code::Aborted => Some("somebody else was faster; read it again and repeat"),
+            Code::ResourceExhausted if !self.says_what_to_do() => Some("the server is busy; try again later"),
+            Code::Aborted if !self.says_what_to_do() => Some("somebody else was faster; read it again and repeat"),
             Code::Internal => Some("the server's log says more"),
             _ => None,
         }
     }
 
-    /// Whether its message says what to do, and when.
-    fn says_when(&self) -> bool {
-        self.reason.as_deref() == Some("BACKLOG_FULL")
+    /// Whether its message says what to do, which its code does not tell.
+    fn says_what_to_do(&self) -> bool {
+        matches!(self.reason.as_deref(), Some("BACKLOG_FULL" | "ANSWERS_UNREAD" | "UPLOAD_SILENT"))
     }
 
     /// After how long the server wants to see the same call again, if it is too much for it now.
@@ -210,6 +210,11 @@ mod tests {
         let repeated =
             Status::with_error_details(Code::InvalidArgument, "message.recipient: must not be empty", details);
         assert_eq!(Error::from(repeated).to_string(), "message.recipient: must not be empty (InvalidArgument)");
+        let mut details = ErrorDetails::new();
+        details.set_error_info("ANSWERS_UNREAD", "muster", std::collections::HashMap::<String, String>::new());
+        let unread = Refusal::from(&Status::with_error_details(Code::Aborted, "nobody read; call again", details));
+        assert_eq!(unread.to_string(), "nobody read; call again (ANSWERS_UNREAD)");
+        assert!(unread.is_transient(), "a watch goes on by itself");
         let bare = Error::from(Status::new(Code::Unimplemented, ""));
         assert!(bare.to_string().contains("older than this client"), "{bare}");
     }

@@ -23,6 +23,9 @@ pub struct Config {
     pub uncertain_wait: Duration,
     /// Calls under way at a time, over all callers; more are refused with RESOURCE_EXHAUSTED. Open streams do not count.
     pub calls_max: usize,
+    /// How long an answer of a stream may lie before its caller makes room for it; then the call ends. At least 1 ms. The stream
+    /// of an agent has its stall time-out instead.
+    pub unread_timeout: Duration,
     /// How long the server waits for calls and sessions to end when it stops.
     pub stop_timeout: Duration,
     /// How long rows are kept.
@@ -38,6 +41,7 @@ impl Default for Config {
             lost_after: Duration::from_secs(5 * 60),
             uncertain_wait: UNCERTAIN_WAIT_DEFAULT,
             calls_max: 10_000,
+            unread_timeout: Duration::from_secs(5 * 60),
             stop_timeout: Duration::from_secs(10),
             retention: RetentionPolicy::default(),
         }
@@ -60,6 +64,9 @@ impl Config {
         if self.lost_after < self.stall_timeout {
             return Err(("lost_after", "must be at least stall_timeout"));
         }
+        if self.unread_timeout < Duration::from_millis(1) {
+            return Err(("unread_timeout", "must be at least 1 ms"));
+        }
         if self.calls_max == 0 {
             return Err(("calls_max", "must be at least 1"));
         }
@@ -81,6 +88,8 @@ mod tests {
         assert_eq!(deaf.check().unwrap_err().0, "stall_timeout");
         let rash = Config { lost_after: good.stall_timeout / 2, ..good.clone() };
         assert_eq!(rash.check().unwrap_err().0, "lost_after");
+        let curt = Config { unread_timeout: Duration::ZERO, ..good.clone() };
+        assert_eq!(curt.check().unwrap_err().0, "unread_timeout");
         assert_eq!(Config { calls_max: 0, ..good }.check().unwrap_err().0, "calls_max");
     }
 }

@@ -131,7 +131,7 @@ where
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .layer(grpc::layers::layers(config.calls_max))
+        .layer(grpc::layers::layers(config.calls_max, config.unread_timeout))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, async move {
             stopping.cancelled().await;

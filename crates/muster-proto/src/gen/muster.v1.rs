@@ -4717,6 +4717,7 @@ pub mod media_service_client {
             self
         }
         /// Stores a medium of at most 16 MiB. The same bytes have the same name, however often they are uploaded.
+        /// ABORTED (UPLOAD_SILENT) if nothing comes for a minute.
         pub async fn upload_media(
             &mut self,
             request: impl tonic::IntoStreamingRequest<
@@ -4759,6 +4760,7 @@ pub mod media_service_server {
     #[async_trait]
     pub trait MediaService: std::marker::Send + std::marker::Sync + 'static {
         /// Stores a medium of at most 16 MiB. The same bytes have the same name, however often they are uploaded.
+        /// ABORTED (UPLOAD_SILENT) if nothing comes for a minute.
         async fn upload_media(
             &self,
             request: tonic::Request<tonic::Streaming<super::UploadMediaRequest>>,
@@ -5438,7 +5440,8 @@ pub mod message_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Accepts many. The client streams frames; the server answers each frame, in order, once its messages are durable or
-        /// refused. A refused message does not stop the others. Closing the client's side ends the call after the last answer.
+        /// refused. A refused message does not stop the others. Closing the client's side ends the call after the last answer. ABORTED
+        /// (ANSWERS_UNREAD) for a client that does not read its answers for minutes: what it does not know of goes again, with the same keys.
         pub async fn send_messages(
             &mut self,
             request: impl tonic::IntoStreamingRequest<
@@ -5569,7 +5572,8 @@ pub mod message_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Every change of state, in the order in which it was committed. After a break, `cursor` of the last answer goes on
-        /// where it broke: nothing is skipped and nothing is repeated. OUT_OF_RANGE if the cursor is older than the log reaches.
+        /// where it broke: nothing is skipped and nothing is repeated. OUT_OF_RANGE if the cursor is older than the log reaches. ABORTED
+        /// (ANSWERS_UNREAD) for a client that does not read for minutes; it goes on from its cursor as well.
         pub async fn watch_messages(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchMessagesRequest>,
@@ -5675,7 +5679,8 @@ pub mod message_service_server {
             + std::marker::Send
             + 'static;
         /// Accepts many. The client streams frames; the server answers each frame, in order, once its messages are durable or
-        /// refused. A refused message does not stop the others. Closing the client's side ends the call after the last answer.
+        /// refused. A refused message does not stop the others. Closing the client's side ends the call after the last answer. ABORTED
+        /// (ANSWERS_UNREAD) for a client that does not read its answers for minutes: what it does not know of goes again, with the same keys.
         async fn send_messages(
             &self,
             request: tonic::Request<tonic::Streaming<super::SendMessagesRequest>>,
@@ -5725,7 +5730,8 @@ pub mod message_service_server {
             + std::marker::Send
             + 'static;
         /// Every change of state, in the order in which it was committed. After a break, `cursor` of the last answer goes on
-        /// where it broke: nothing is skipped and nothing is repeated. OUT_OF_RANGE if the cursor is older than the log reaches.
+        /// where it broke: nothing is skipped and nothing is repeated. OUT_OF_RANGE if the cursor is older than the log reaches. ABORTED
+        /// (ANSWERS_UNREAD) for a client that does not read for minutes; it goes on from its cursor as well.
         async fn watch_messages(
             &self,
             request: tonic::Request<super::WatchMessagesRequest>,

@@ -123,6 +123,10 @@ pub(crate) enum Reason {
     GenerationStale,
     /// The log of changes no longer reaches back that far.
     CursorTooOld,
+    /// The caller did not read the answers of a stream.
+    AnswersUnread,
+    /// Nothing came of an upload that was begun.
+    UploadSilent,
     /// Too much waits for the bot, or for the tenant.
     BacklogFull,
     /// Too much at once for this server.
@@ -150,7 +154,7 @@ pub(crate) enum Reason {
 impl Reason {
     /// All reasons, in the order of declaration.
     #[cfg(test)]
-    pub(crate) const ALL: [Reason; 43] = [
+    pub(crate) const ALL: [Reason; 45] = [
         Reason::InvalidRequest,
         Reason::InvalidMessage,
         Reason::RequestTooLarge,
@@ -183,6 +187,8 @@ impl Reason {
         Reason::GatewayRefused,
         Reason::GenerationStale,
         Reason::CursorTooOld,
+        Reason::AnswersUnread,
+        Reason::UploadSilent,
         Reason::BacklogFull,
         Reason::Overloaded,
         Reason::GatewayRateLimited,
@@ -240,6 +246,8 @@ impl Reason {
             Reason::GatewayRefused => ("GATEWAY_REFUSED", Kind::Refused),
             Reason::GenerationStale => ("GENERATION_STALE", Kind::Stale),
             Reason::CursorTooOld => ("CURSOR_TOO_OLD", Kind::OutOfRange),
+            Reason::AnswersUnread => ("ANSWERS_UNREAD", Kind::Stale),
+            Reason::UploadSilent => ("UPLOAD_SILENT", Kind::Stale),
             Reason::BacklogFull => ("BACKLOG_FULL", Kind::Busy),
             Reason::Overloaded => ("OVERLOADED", Kind::Busy),
             Reason::GatewayRateLimited => ("GATEWAY_RATE_LIMITED", Kind::Busy),

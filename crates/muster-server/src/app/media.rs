@@ -1,5 +1,7 @@
 //! Media that messages carry.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use muster_domain::content::{MediaDigest, check_media_size};
 use muster_domain::limits::MEDIA_BYTES_MAX;
@@ -11,6 +13,9 @@ use super::error::{Error, Reason, Result};
 
 /// Uploads that run side by side: each may hold a medium of 16 MiB in memory.
 pub(crate) const UPLOADS_MAX: usize = 16;
+
+/// How long an upload may be silent: a client that is alive sends on at once. One that is not would keep the place of another.
+pub(crate) const UPLOAD_SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Bytes in one frame of an upload.
 const UPLOAD_FRAME_BYTES_MAX: usize = 1024 * 1024;

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Answers, caller, transport};
+use super::{Answers, caller, stream, transport};
 use crate::app::error::Error;
 use crate::app::{App, media};
 use crate::session::{self, Broken};
@@ -46,7 +46,7 @@ impl AgentService for Agents {
     ) -> Result<Response<Self::FetchMediaStream>, Status> {
         let digest = media_digest("digest", &request.get_ref().digest).map_err(Error::from)?;
         let bytes = media::fetch(&self.app, &digest).await?;
-        Ok(Response::new(futures::stream::iter(chunks(bytes)).map(|data| Ok(FetchMediaResponse { data })).boxed()))
+        Ok(stream(futures::stream::iter(chunks(bytes)).map(|data| Ok(FetchMediaResponse { data }))))
     }
 }
 

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 
 use super::caller;
 use super::page::Page;
-use super::{Answers, keep, qr, request_key};
+use super::{Answers, keep, qr, request_key, stream};
 use crate::app::bots::Counted;
 use crate::app::error::Error;
 use crate::app::links::Step;
@@ -125,7 +125,7 @@ impl BotService for Bots {
                 Some((step.map_err(Status::from), (app, link)))
             }
         });
-        Ok(Response::new(futures::stream::iter([Ok(present)]).chain(steps).boxed()))
+        Ok(stream(futures::stream::iter([Ok(present)]).chain(steps)))
     }
 
     async fn unlink_bot(&self, request: Request<UnlinkBotRequest>) -> Result<Response<UnlinkBotResponse>, Status> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use muster_domain::BotId;
 use muster_domain::inbound::InboundId;
 use muster_proto::convert::v1::{fingerprint, inbound as convert, spellings, time};
@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 
 use super::caller;
 use super::page::Page;
-use super::{Answers, keep};
+use super::{Answers, keep, stream};
 use crate::app::error::Error;
 use crate::app::watch::{self, InboundPage, Start};
 use crate::app::{App, bots, inbound};
@@ -91,7 +91,7 @@ impl InboundService for InboundMessages {
             inbound_messages: messages.into_iter().map(convert::write).collect(),
             cursor: cursor.map_or_else(|| "0".to_owned(), |id| id.0.to_string()),
         });
-        Ok(Response::new(answers.map_err(Status::from).boxed()))
+        Ok(stream(answers.map_err(Status::from)))
     }
 
     async fn mark_inbound_message_read(

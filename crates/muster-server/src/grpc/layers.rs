@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request, Response};
 use tokio::sync::Semaphore;
@@ -20,6 +20,7 @@ use tower::{Layer, Service, ServiceBuilder};
 use tracing::Instrument as _;
 
 use super::transport::RefusalLayer;
+use super::unread;
 use crate::app::error::{Error, Reason};
 
 /// The header in which a caller may name its request, and finds the name in the answer.
@@ -29,25 +30,34 @@ const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
 /// The layers around all services.
-pub(crate) fn layers(calls_max: usize) -> Stack<RefusalLayer, Stack<LimitLayer, Stack<SpanLayer, Identity>>> {
+pub(crate) fn layers(
+    calls_max: usize,
+    unread_timeout: Duration,
+) -> Stack<RefusalLayer, Stack<LimitLayer, Stack<SpanLayer, Identity>>> {
     let limit = LimitLayer { calls: Arc::new(Semaphore::new(calls_max)) };
-    ServiceBuilder::new().layer(SpanLayer).layer(limit).layer(RefusalLayer).into_inner()
+    let span = SpanLayer { unread_timeout };
+    ServiceBuilder::new().layer(span).layer(limit).layer(RefusalLayer).into_inner()
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-/// Gives each call an id and a span.
+/// Gives each call an id and a span, in which also the end of a stream is told that nobody reads.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct SpanLayer;
+pub(crate) struct SpanLayer {
+    unread_timeout: Duration,
+}
 
 /// See [`SpanLayer`].
 #[derive(Debug, Clone)]
-pub(crate) struct Span<S>(S);
+pub(crate) struct Span<S> {
+    inner: S,
+    unread_timeout: Duration,
+}
 
 impl<S> Layer<S> for SpanLayer {
     type Service = Span<S>;
     fn layer(&self, inner: S) -> Span<S> {
-        Span(inner)
+        Span { inner, unread_timeout: self.unread_timeout }
     }
 }
 
@@ -61,7 +71,7 @@ where
     type Future = Answer;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(context)
+        self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<Body>) -> Answer {
@@ -69,7 +79,8 @@ where
         let shown = id.to_str().unwrap_or_default();
         let span = tracing::info_span!("request", request.id = shown, rpc.method = request.uri().path());
         let began = Instant::now();
-        let answer = span.in_scope(|| self.0.call(request));
+        let answer = span.in_scope(|| self.inner.call(request));
+        let unread_timeout = self.unread_timeout;
         Box::pin(
             async move {
                 let mut response = answer.await?;
@@ -77,7 +88,7 @@ where
                 let duration_ms = began.elapsed().as_millis() as u64;
                 tracing::debug!(rpc.code = ?code, duration_ms, "answered");
                 response.headers_mut().insert(REQUEST_ID, id);
-                Ok(response)
+                Ok(unread::bounded(response, unread_timeout))
             }
             .instrument(span),
         )

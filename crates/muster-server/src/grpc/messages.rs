@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::caller;
 use super::page::Page;
-use super::{Answers, keep, status};
+use super::{Answers, keep, status, stream};
 use crate::app::error::{Error, Result as AppResult};
 use crate::app::messages::{Accepted, Trace};
 use crate::app::waiting::Waiting;
@@ -57,7 +57,7 @@ impl MessageService for Messages {
     ) -> Result<Response<Self::SendMessagesStream>, Status> {
         let tenant = caller::tenant(&self.0, request.metadata()).await?;
         let frames = request.into_inner();
-        Ok(Response::new(accept_frames(Arc::clone(&self.0), tenant, frames).boxed()))
+        Ok(stream(accept_frames(Arc::clone(&self.0), tenant, frames)))
     }
 
     async fn get_message(&self, request: Request<GetMessageRequest>) -> Result<Response<GetMessageResponse>, Status> {
@@ -133,7 +133,7 @@ impl MessageService for Messages {
                 .collect(),
             cursor: cursor.to_string(),
         });
-        Ok(Response::new(answers.map_err(Status::from).boxed()))
+        Ok(stream(answers.map_err(Status::from)))
     }
 
     async fn trace_message(

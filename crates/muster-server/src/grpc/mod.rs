@@ -16,11 +16,12 @@ mod qr;
 pub(crate) mod status;
 mod tenants;
 mod transport;
+mod unread;
 
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use muster_domain::Violation;
 use muster_domain::limits::FRAME_BYTES_MAX;
 use muster_proto::agent_v1::agent_service_server::AgentServiceServer;
@@ -36,9 +37,9 @@ use muster_proto::v1::node_service_server::NodeServiceServer;
 use muster_proto::v1::tenant_service_server::TenantServiceServer;
 use muster_store::RequestKey;
 use tokio_util::task::TaskTracker;
-use tonic::Status;
 use tonic::server::NamedService;
 use tonic::service::{Routes, RoutesBuilder};
+use tonic::{Response, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -47,6 +48,13 @@ use crate::session;
 
 /// A stream of answers.
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Answers with a stream that ends when its caller does not read it.
+fn stream<T>(answers: impl Stream<Item = Result<T, Status>> + Send + 'static) -> Response<Answers<T>> {
+    let mut response = Response::new(answers.boxed() as Answers<T>);
+    response.extensions_mut().insert(unread::ToBeRead);
+    response
+}
 
 /// Bytes of one declared fleet: 100,000 bots with addresses, names and a few labels.
 const FLEET_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -45,6 +45,11 @@ pub(crate) struct ServerFile {
     #[config(default = 10_000)]
     pub(crate) calls_max: usize,
 
+    /// How long an answer of a stream may lie before its caller makes room for it; then the call ends, and says why to a caller that
+    /// reads again. Whoever watches goes on from the latest cursor.
+    #[config(default = "5m")]
+    pub(crate) unread_timeout: Length,
+
     /// How long calls and sessions may take to end when the server stops.
     #[config(default = "10s")]
     pub(crate) stop_timeout: Length,
@@ -110,6 +115,7 @@ impl ServerFile {
             lost_after: self.lost_after.0,
             uncertain_wait: self.uncertain_wait.0,
             calls_max: self.calls_max,
+            unread_timeout: self.unread_timeout.0,
             stop_timeout: self.stop_timeout.0,
             retention: RetentionPolicy { messages: messages.0, inbound: inbound.0, changes: changes.0, media: media.0 },
         }

@@ -33,6 +33,10 @@ pub const URL_CHARS_MAX: usize = 2_048;
 /// Messages in one frame of the streamed send, or in one batch call. Keeps one commit short enough for others to join it.
 pub const MESSAGES_PER_FRAME_MAX: usize = 1_000;
 
+/// Reports that an agent sends ahead of their acknowledgement. A server that comes back gets no more at once from a full journal; one
+/// whose database takes none keeps them all, and goes on reading the signs of life behind them.
+pub const REPORTS_UNACKNOWLEDGED_MAX: u64 = 8_192;
+
 /// Bytes of one gRPC message in either direction (tonic's default, stated here because agents announce it).
 pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 

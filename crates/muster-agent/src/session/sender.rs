@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use muster_domain::limits::REPORTS_UNACKNOWLEDGED_MAX;
 use muster_proto::agent_v1 as wire;
 use muster_proto::agent_v1::agent_frame::Body;
 use prost::Message;
@@ -22,9 +23,6 @@ use crate::journal::state::State;
 
 /// Reports in one frame: enough to fill a commit of the server, few enough for the next frame to follow soon.
 const REPORTS_PER_FRAME_MAX: u64 = 512;
-
-/// Reports that were sent and not acknowledged. Bounds what a server that comes back gets at once from a full journal.
-const REPORTS_UNACKNOWLEDGED_MAX: u64 = 8_192;
 
 /// Bytes of a frame that are not reports: envelope and offsets, with room.
 const FRAME_OVERHEAD_BYTES: usize = 64;
@@ -129,14 +127,19 @@ impl Sender {
     }
 
     fn has_sendable(&self) -> bool {
-        let (head, committed) = (*self.head.borrow(), *self.committed.borrow());
-        self.sent < head && self.sent.saturating_sub(committed) < REPORTS_UNACKNOWLEDGED_MAX
+        self.sent < *self.head.borrow() && self.sendable() > 0
+    }
+
+    /// Reports that may be sent ahead of their acknowledgement.
+    fn sendable(&self) -> u64 {
+        REPORTS_UNACKNOWLEDGED_MAX.saturating_sub(self.sent.saturating_sub(*self.committed.borrow()))
     }
 
     fn reports(&mut self) -> wire::Reports {
         let first_offset = self.sent + 1;
         let room = self.frame_bytes_max.saturating_sub(FRAME_OVERHEAD_BYTES);
-        let gathered = self.journal.read(|state| gather(state, first_offset, room));
+        let count = usize::try_from(self.sendable().min(REPORTS_PER_FRAME_MAX)).unwrap_or(usize::MAX);
+        let gathered = self.journal.read(|state| gather(state, first_offset, count, room));
         let now = self.journal.now();
         self.sent += gathered.len() as u64;
         let reports =
@@ -166,14 +169,14 @@ impl Sender {
     }
 }
 
-/// Reports from `first` on, as many as fit into a frame. A report that neither waits nor is remembered, because the server
+/// Reports from `first` on, `count` at the most and as many as fit into a frame. A report that neither waits nor is remembered, because the server
 /// knew it once and does not any more, is `None`: its place is kept, its content is gone. So is one that fits no frame.
-fn gather(state: &State, first: u64, room: usize) -> Vec<Option<(Stamp, Bytes)>> {
+fn gather(state: &State, first: u64, count: usize, room: usize) -> Vec<Option<(Stamp, Bytes)>> {
     let said = |report: &Report| (report.stamp, report.body.clone());
     let mut gathered = Vec::new();
     let mut taken = 0;
     let known = (first..=state.acknowledged()).map(|offset| state.remembered_at(offset));
-    for report in known.chain(state.pending_from(first).map(Some)).take(REPORTS_PER_FRAME_MAX as usize) {
+    for report in known.chain(state.pending_from(first).map(Some)).take(count) {
         let bytes = report.map_or(0, |report| report.body.len()) + REPORT_OVERHEAD_BYTES;
         if bytes > room {
             tracing::error!(bytes, "a report is larger than the frames that the server reads; it is left out");

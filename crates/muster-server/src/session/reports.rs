@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use muster_domain::limits::REPORTS_UNACKNOWLEDGED_MAX;
 use muster_store::{Report, ReportBatch};
 
 use super::ending::Ending;
@@ -9,9 +10,9 @@ use super::ending::Ending;
 /// Reports in one call to the store: enough to amortise a commit, little enough to keep it short.
 const BATCH_MAX: usize = 2_000;
 
-/// Reports that wait for the store before the session stops reading: a recovering agent empties its journal no faster than
-/// the store takes it.
-const QUEUED_MAX: usize = 8_000;
+/// Reports that wait for the store before the session stops reading. An agent sends no more ahead of their acknowledgement, so that a
+/// database that stands still never keeps its signs of life from being read; one that does is slowed down.
+const QUEUED_MAX: usize = REPORTS_UNACKNOWLEDGED_MAX as usize + 1;
 
 /// The reports.
 pub(super) struct Reports {

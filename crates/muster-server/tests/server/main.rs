@@ -17,6 +17,7 @@ mod operations;
 mod policies;
 mod raw_call;
 mod reports;
+mod slow_database;
 mod stalled;
 mod tenants;
 mod transport;

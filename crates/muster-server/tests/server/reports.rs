@@ -133,7 +133,7 @@ async fn a_thousand_outcomes_are_taken_in_a_few_acknowledgements() {
 
 impl Agent {
     /// Asks by heartbeats until reports up to `offset` are durable.
-    async fn heartbeat_until_committed(&mut self, offset: u64) -> u64 {
+    pub(crate) async fn heartbeat_until_committed(&mut self, offset: u64) -> u64 {
         loop {
             let committed = self.heartbeat().await.report_committed;
             if committed >= offset {

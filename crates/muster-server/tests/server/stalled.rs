@@ -13,7 +13,7 @@ use tonic::{Code, Status, Streaming};
 use crate::world::{LIMIT, World, refused, text, until};
 
 /// Messages in a frame.
-const FRAME: usize = 100;
+pub(crate) const FRAME: usize = 100;
 
 /// Frames that are more than the windows and buffers of a connection take, in either direction.
 const FRAMES_MAX: usize = 100;
@@ -31,7 +31,7 @@ fn frame(number: usize) -> SendMessagesRequest {
 }
 
 /// Sends frame after frame, until the server takes no more.
-async fn fill(frames: &mpsc::Sender<SendMessagesRequest>, taken: &mut usize) {
+pub(crate) async fn fill(frames: &mpsc::Sender<SendMessagesRequest>, taken: &mut usize) {
     while let Ok(sent) = tokio::time::timeout(STALLED, frames.send(frame(*taken))).await {
         sent.unwrap();
         *taken += 1;

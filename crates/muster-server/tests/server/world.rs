@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_domain::IdStart;
 use muster_proto::v1::bot_service_client::BotServiceClient;
 use muster_proto::v1::failure_service_client::FailureServiceClient;
 use muster_proto::v1::fleet_service_client::FleetServiceClient;
@@ -14,8 +15,8 @@ use muster_proto::v1::message_service_client::MessageServiceClient;
 use muster_proto::v1::node_service_client::NodeServiceClient;
 use muster_proto::v1::{self, content::Kind, content::Text};
 use muster_server::{Config, ServeError};
-use muster_store::Store;
 use muster_store::sqlite::SqliteStore;
+use muster_store::{Clock, Store};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -45,8 +46,15 @@ impl World {
     }
 
     pub(crate) async fn start_with(config: Config) -> Self {
+        Self::start_by(config, Clock::system()).await
+    }
+
+    /// A world whose database reads the time from `clock`.
+    pub(crate) async fn start_by(config: Config, clock: Clock) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = Arc::new(SqliteStore::open(&directory.path().join("muster.db")).await.unwrap());
+        let database = directory.path().join("muster.db");
+        let store = SqliteStore::open_by(&database, clock, IdStart::from_entropy(rand::random())).await.unwrap();
+        let store = Arc::new(store);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();

@@ -2,7 +2,9 @@
 
 mod drain;
 mod echoes;
+mod full_disk;
 mod gateway;
+mod hung_gateway;
 mod model;
 mod order;
 mod restart;
@@ -27,6 +29,7 @@ use self::server::{Conversation, HandDriven};
 use crate::agent::Surroundings;
 use crate::config::Config;
 use crate::error::AgentError;
+use crate::machine::Machine;
 
 /// How long a test waits for something that has to come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -67,6 +70,10 @@ struct Agent {
 
 impl Agent {
     fn start(config: Config) -> Agent {
+        Self::start_on(Machine::system(), config)
+    }
+
+    fn start_on(machine: Machine, config: Config) -> Agent {
         let gateway = Arc::new(Scripted::default());
         let shutdown = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -74,7 +81,7 @@ impl Agent {
         let open = Box::new(move |_: GatewayKind, _: GatewaySettings| {
             Ok(Arc::clone(&opened) as Arc<dyn muster_gateway::Gateway>)
         });
-        let surroundings = Surroundings { open, ..Surroundings::default() };
+        let surroundings = Surroundings { machine, open, ..Surroundings::default() };
         let token = shutdown.clone();
         let task = runtime.spawn(async move { crate::agent::start_in(config, surroundings).await?.run(token).await });
         Agent { gateway, shutdown, runtime: Some(runtime), task }
@@ -114,11 +121,15 @@ impl Bench {
     }
 
     async fn with(change: impl FnOnce(&mut Config)) -> (Bench, Conversation) {
+        Self::on(Machine::system(), change).await
+    }
+
+    async fn on(machine: Machine, change: impl FnOnce(&mut Config)) -> (Bench, Conversation) {
         let mut server = HandDriven::start().await;
         let dir = tempfile::tempdir().unwrap();
         let mut config = config(&server, dir.path());
         change(&mut config);
-        let agent = Agent::start(config);
+        let agent = Agent::start_on(machine, config);
         let mut session = server.session().await;
         session.hello().await;
         session.welcome(0).await;

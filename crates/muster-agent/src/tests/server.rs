@@ -34,6 +34,8 @@ pub(super) struct Conversation {
     received: u64,
     /// Frames that were read while another one was waited for.
     waiting: Vec<AgentBody>,
+    /// The latest sign of life.
+    heartbeat: Option<wire::Heartbeat>,
 }
 
 struct Service {
@@ -51,7 +53,14 @@ impl AgentService for Service {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let (outbound, stream) = mpsc::channel(64);
         let inbound = request.into_inner();
-        let _ = self.sessions.send(Conversation { inbound, outbound, seq: 0, received: 0, waiting: Vec::new() });
+        let _ = self.sessions.send(Conversation {
+            inbound,
+            outbound,
+            seq: 0,
+            received: 0,
+            waiting: Vec::new(),
+            heartbeat: None,
+        });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -107,16 +116,29 @@ impl Conversation {
     /// The next frame, heartbeats aside; `None` when the agent ended the stream.
     async fn read(&mut self) -> Option<AgentBody> {
         loop {
-            let frame = soon("a frame", self.inbound.message()).await.ok()??;
-            assert_eq!(frame.seq, self.received + 1, "frames are numbered without gaps");
-            assert!(frame.ack <= self.seq);
-            self.received = frame.seq;
-            match frame.body {
-                Some(AgentBody::Heartbeat(_)) => {
-                    self.send(ServerBody::HeartbeatAck(wire::HeartbeatAck::default())).await
-                }
-                body => return body,
+            if let Some(body) = self.read_one().await? {
+                return Some(body);
             }
+        }
+    }
+
+    /// The next frame; `Some(None)` for a heartbeat, which is answered, and `None` when the agent ended the stream.
+    async fn read_one(&mut self) -> Option<Option<AgentBody>> {
+        let frame = soon("a frame", self.inbound.message()).await.ok()??;
+        assert_eq!(frame.seq, self.received + 1, "frames are numbered without gaps");
+        assert!(frame.ack <= self.seq);
+        self.received = frame.seq;
+        let Some(AgentBody::Heartbeat(heartbeat)) = frame.body else { return frame.body.map(Some) };
+        self.heartbeat = Some(heartbeat);
+        self.send(ServerBody::HeartbeatAck(wire::HeartbeatAck::default())).await;
+        Some(None)
+    }
+
+    /// Reads until a sign of life says something. Other frames wait for a later call.
+    pub(super) async fn heartbeat(&mut self, says: impl Fn(&wire::Heartbeat) -> bool) {
+        while !self.heartbeat.take().is_some_and(|heartbeat| says(&heartbeat)) {
+            let body = self.read_one().await.expect("the stream lives");
+            self.waiting.extend(body);
         }
     }
 

@@ -10,6 +10,7 @@ mod desired;
 mod dispatch;
 mod failures;
 mod fleet;
+mod full_disk;
 mod handshake;
 mod messages;
 mod nodes;

@@ -191,7 +191,7 @@ async fn a_drain_has_its_bounds_and_lists_theirs() {
 }
 
 /// The fleet of the world with a second node `m` and its gateway `h`.
-async fn declare_second(world: &World) {
+pub(crate) async fn declare_second(world: &World) {
     let fleet = v1::ApplyFleetRequest {
         nodes: vec![v1::Node { name: "nodes/m".into(), ..Default::default() }],
         gateways: vec![v1::Gateway {
@@ -206,7 +206,7 @@ async fn declare_second(world: &World) {
 }
 
 /// The agent of the node `m`, which has a journal of its own.
-async fn second_agent(world: &World) -> Agent {
+pub(crate) async fn second_agent(world: &World) -> Agent {
     Agent::open_with(world, wire::Hello { node: "m".into(), journal_id: vec![9; 16], ..hello() }).await
 }
 

@@ -128,7 +128,7 @@ impl Agent {
             webhook: receiver.address().clone(),
             path: config.journal.join("desired.state"),
         });
-        let applied_version = desired.applied();
+        let applied = desired.applied();
         let desired = Arc::new(tokio::sync::Mutex::new(desired));
         recover(&journal, &lanes).await?;
 
@@ -144,7 +144,7 @@ impl Agent {
             journal: journal.clone(),
             lanes: Arc::clone(&lanes),
             desired: Arc::clone(&desired),
-            applied_version,
+            applied,
             commands: Commands::new(bots),
             capacity: Capacity {
                 attempts: config.attempts_max.into(),

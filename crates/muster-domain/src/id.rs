@@ -138,6 +138,12 @@ impl IdStart {
     pub fn from_entropy(bits: u32) -> Self {
         IdStart(i64::from(bits) % Self::END)
     }
+
+    /// What tells the opening from others, beside what it made: one of 4 million, and never zero.
+    pub fn lineage(self) -> u32 {
+        // It has 22 bits.
+        self.0 as u32 + 1
+    }
 }
 
 /// A message, in the order of acceptance.
@@ -341,6 +347,8 @@ mod tests {
         assert_eq!(IdStart::from_entropy(0), IdStart(0));
         assert_eq!(IdStart::from_entropy((IdStart::END - 1) as u32), IdStart(IdStart::END - 1));
         assert_eq!(IdStart::from_entropy(IdStart::END as u32), IdStart(0));
+        assert_eq!(IdStart(0).lineage(), 1);
+        assert_eq!(IdStart(IdStart::END - 1).lineage(), IdStart::END as u32);
         assert_eq!(IdStart::END - 1 + MESSAGE_IDS_PER_MS_MAX, 1 << MessageId::PLACE_BITS);
     }
 }

@@ -11,6 +11,7 @@ pub mod backlog;
 pub mod backoff;
 pub mod bot;
 pub mod content;
+pub mod desired;
 pub mod drain;
 pub mod failure;
 pub mod fair;

@@ -189,7 +189,8 @@ fn from_agent() -> Vec<(&'static str, FromAgent)> {
         ..RecipientStatus::default()
     };
     vec![
-        ("hello", FromAgent::Hello(hello)),
+        ("hello", FromAgent::Hello(hello.clone())),
+        ("hello/desired_lineage", FromAgent::Hello(Hello { desired_lineage: 77, ..hello })),
         ("heartbeat", FromAgent::Heartbeat(heartbeat)),
         ("dispatch_ack", FromAgent::DispatchAck(DispatchAck { through_seq: 6, ..DispatchAck::default() })),
         ("reports", reports(outcomes)),
@@ -291,7 +292,8 @@ fn from_server() -> Vec<(&'static str, FromServer)> {
         ),
         ("report_ack", FromServer::ReportAck(ReportAck { committed: 44, ..ReportAck::default() })),
         ("cancel", FromServer::Cancel(CancelAttempts { attempts: vec![attempt_ref(7)], ..CancelAttempts::default() })),
-        ("desired_state", FromServer::DesiredState(desired)),
+        ("desired_state", FromServer::DesiredState(desired.clone())),
+        ("desired_state/lineage", FromServer::DesiredState(DesiredState { lineage: 77, ..desired })),
         (
             "command",
             command(command::Body::StartLink(StartLink {

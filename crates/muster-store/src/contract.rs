@@ -130,7 +130,8 @@ pub trait Store: Send + Sync + 'static {
     /// Marks the node as offline, unless a newer session has taken over.
     async fn session_close(&self, session: &SessionRef) -> Result<()>;
 
-    /// What the node should look like, as the difference from `since`; complete when that is zero or unknown.
+    /// What the node should look like, as the difference from `since`; complete when that is zero or
+    /// later than it. Earlier versions must be of this history: see [`SessionOpened::desired_base`].
     async fn desired_state(&self, session: &SessionRef, since: u64) -> Result<DesiredState>;
 
     /// Notes what the agent made of a desired state.

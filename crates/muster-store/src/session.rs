@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use muster_domain::bot::Connection;
 use muster_domain::content::{Content, Courtesy};
+use muster_domain::desired::DesiredVersion;
 use muster_domain::failure::Failure;
 use muster_domain::gateway::GatewaySpec;
 use muster_domain::inbound::NewInbound;
@@ -46,6 +47,8 @@ pub struct SessionOpen {
     pub forgotten: Option<Forgotten>,
     /// Attempts that it accepted and that have no outcome in its journal yet.
     pub held: Vec<Held>,
+    /// The desired state that it has applied.
+    pub desired: DesiredVersion,
 }
 
 /// The latest of the outcomes that an agent does not remember any more: it cannot tell them again.
@@ -94,6 +97,8 @@ pub struct SessionOpened {
     pub elsewhere: Vec<(NodeId, BotId)>,
     /// Version of the desired state.
     pub desired_version: u64,
+    /// The version that a difference for the agent can build upon: the same if it has everything, zero if it needs the whole.
+    pub desired_base: u64,
 }
 
 /// What a node should look like.
@@ -101,6 +106,8 @@ pub struct SessionOpened {
 pub struct DesiredState {
     /// The version that it leads to.
     pub version: u64,
+    /// The lineage of that version.
+    pub lineage: u32,
     /// The version that it builds upon; zero for a complete state.
     pub base_version: u64,
     /// New or changed gateways.

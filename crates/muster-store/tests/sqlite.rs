@@ -8,13 +8,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_domain::bot::Hold;
+use muster_domain::desired::DesiredVersion;
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::limits::{SILENCE_MAX, UNCERTAIN_WAIT_DEFAULT};
 use muster_domain::message::{Idempotency, NewMessage, Outcome};
-use muster_domain::{IdStart, Timestamp};
-use muster_store::conformance::fixture::{Fixture, MovedClock, outcome, refused, sent, text};
+use muster_domain::{IdStart, TenantId, Timestamp};
+use muster_store::conformance::fixture::{Fixture, MovedClock, bot, outcome, refused, sent, text};
 use muster_store::sqlite::SqliteStore;
-use muster_store::{AcceptResult, Clock, RetentionPolicy, SessionOpen, Store, StoreError};
+use muster_store::{AcceptResult, Clock, FleetWrite, RetentionPolicy, SessionOpen, Store, StoreError};
 use sqlx::{Connection as _, SqliteConnection};
 
 async fn open(clock: Clock) -> (Arc<dyn Store>, tempfile::TempDir) {
@@ -88,6 +90,43 @@ async fn what_was_acknowledged_is_there_after_a_crash() {
     let opened = fixture.store.session_open(again).await.unwrap();
     assert!(opened.session.epoch > session.epoch);
     assert_eq!((opened.report_committed, opened.returned), (4, 1));
+}
+
+#[tokio::test]
+async fn a_desired_state_of_another_history_is_told_from_its_namesake() {
+    let dir = tempfile::tempdir().unwrap();
+    let (lost, restored) = (dir.path().join("lost.db"), dir.path().join("restored.db"));
+    let open = async |path: &Path, draw: u32| {
+        let store = SqliteStore::open_by(path, Clock::system(), IdStart::from_entropy(draw)).await.unwrap();
+        Fixture::again(Arc::new(store), TenantId::default_tenant())
+    };
+    let close = async |fixture: Fixture| fixture.store.close().await;
+    let latest = async |fixture: &Fixture, said: DesiredVersion| {
+        let opened = SessionOpen { desired: said, ..fixture.opening() };
+        let opened = fixture.store.session_open(opened).await.unwrap();
+        let state = fixture.store.desired_state(&opened.session, 0).await.unwrap();
+        fixture.store.desired_applied(&opened.session, state.version, vec![]).await.unwrap();
+        (opened.desired_base, DesiredVersion { version: state.version, lineage: state.lineage })
+    };
+    let hold = Hold { reason: "check".into(), author: "me".into(), since: Timestamp::now(), until: None };
+
+    let fixture = Fixture::new(open(&lost, 1).await.store).await;
+    let (_, backed_up) = latest(&fixture, DesiredVersion::default()).await;
+    close(fixture).await;
+    std::fs::copy(&lost, &restored).unwrap();
+    let fixture = open(&lost, 2).await;
+    assert_eq!(latest(&fixture, backed_up).await.0, backed_up.version, "it is as the opening before left it");
+    fixture.write(vec![FleetWrite::SetHold(bot("a"), Some(hold.clone()))]).await.unwrap();
+    let (base, known) = latest(&fixture, backed_up).await;
+    assert_eq!((base, known.version), (0, backed_up.version + 1));
+    close(fixture).await;
+
+    let fixture = open(&restored, 3).await;
+    assert_eq!(latest(&fixture, known).await, (0, backed_up));
+    fixture.write(vec![FleetWrite::SetHold(bot("b"), Some(hold))]).await.unwrap();
+    let (base, namesake) = latest(&fixture, known).await;
+    assert_eq!((base, namesake.version), (0, known.version));
+    assert_ne!(namesake.lineage, known.lineage);
 }
 
 /// What a text of the bot `a` finds ahead of it that is not valid any more, and so can wait for nobody.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use muster_domain::desired::DesiredVersion;
 use muster_domain::message::ReceiptKind;
 use muster_domain::on_uncertain::OnUncertain;
 use muster_domain::tenant::TenantSpec;
@@ -71,6 +72,7 @@ async fn report(
             report_acknowledged: 0,
             forgotten: None,
             held: Vec::new(),
+            desired: DesiredVersion::default(),
         };
         let session = store.session_open(open).await.unwrap().session;
         let (store, taken, begin) = (Arc::clone(store), Arc::clone(&taken), Arc::clone(begin));

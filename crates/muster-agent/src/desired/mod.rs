@@ -10,14 +10,14 @@ mod kept;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use muster_domain::desired::DesiredVersion;
 use muster_domain::gateway::GatewayKind;
 use muster_domain::limits::FLEET_RESOURCES_MAX;
 use muster_domain::{BotId, GatewayId};
 use muster_gateway::GatewaySettings;
 use muster_proto::agent_v1 as wire;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use self::declared::{Change, Declared, DeclaredBot};
 use crate::bots::{Bots, OpenGateway, Route};
@@ -66,7 +66,7 @@ pub(crate) struct Desired {
     incomplete: Option<wire::DesiredState>,
     gateways: HashMap<GatewayId, Result<Arc<OpenGateway>, String>>,
     supervisors: HashMap<BotId, Supervisor>,
-    applied: Arc<AtomicU64>,
+    applied: watch::Sender<DesiredVersion>,
 }
 
 /// Everything that [`Desired`] works with.
@@ -96,7 +96,7 @@ impl Desired {
             incomplete: None,
             gateways: HashMap::new(),
             supervisors: HashMap::new(),
-            applied: Arc::default(),
+            applied: watch::Sender::default(),
         };
         if let Some(kept) = kept::read(&*desired.journal.machine().disk, &desired.path) {
             tracing::info!(
@@ -109,9 +109,14 @@ impl Desired {
         desired
     }
 
-    /// Follows the version that is applied. Zero until the server has told one to this process.
-    pub(crate) fn applied(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.applied)
+    /// Follows the version that is applied. None until the server has told one to this process.
+    pub(crate) fn applied(&self) -> watch::Receiver<DesiredVersion> {
+        self.applied.subscribe()
+    }
+
+    /// A session begins: what an earlier one left incomplete is told anew, or nobody knows any more.
+    pub(crate) fn begin(&mut self) {
+        self.incomplete = None;
     }
 
     /// Ends all supervisors.
@@ -137,9 +142,10 @@ impl Desired {
             self.incomplete = Some(state);
             return Ok(None);
         }
-        let (version, base, applied) = (state.version, state.base_version, self.applied.load(Ordering::Relaxed));
+        let (version, lineage, base) = (state.version, state.lineage, state.base_version);
+        let applied = self.applied.borrow().version;
         if base != 0 && base != applied {
-            self.applied.store(0, Ordering::Relaxed);
+            self.applied.send_replace(DesiredVersion::default());
             return Err(DesiredError::BaseMismatch { version, base, applied });
         }
         // A bot that was moved away and back in the meantime is named like any other: the server has forgotten its login. A
@@ -148,7 +154,7 @@ impl Desired {
         named.filter_map(|id| self.bots.get(&id)).for_each(|bot| bot.tell_again());
         let (change, unreadable) = if base == 0 { self.declared.replace(state) } else { self.declared.amend(state) };
         self.apply(&change);
-        self.applied.store(version, Ordering::Relaxed);
+        self.applied.send_replace(DesiredVersion { version, lineage });
         self.keep().await;
         let errors: Vec<_> = unreadable.into_iter().chain(self.errors()).take(ERRORS_TOLD_MAX).collect();
         tracing::info!(version, bots = self.declared.bots.len(), errors = errors.len(), "the desired state is applied");

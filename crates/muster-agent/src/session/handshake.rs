@@ -1,8 +1,8 @@
 //! Hello and Welcome.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use muster_domain::desired::DesiredVersion;
 use muster_domain::limits::FRAME_BYTES_MAX;
 use muster_domain::message::AttemptRef;
 use muster_proto::TENANT_METADATA;
@@ -73,7 +73,7 @@ impl Sessions {
     }
 
     fn hello(&self, credits: &Credits) -> wire::Hello {
-        let desired_version = self.applied_version.load(Ordering::Relaxed);
+        let DesiredVersion { version: desired_version, lineage: desired_lineage } = *self.applied.borrow();
         let identity = self.journal.identity();
         let (held, report_head, report_acknowledged, forgotten) = self.journal.read(|state| {
             let held = state.answered_for();
@@ -104,6 +104,7 @@ impl Sessions {
             receive_bytes_max: u32::try_from(FRAME_BYTES_MAX).unwrap_or(u32::MAX),
             report_acknowledged,
             forgotten,
+            desired_lineage,
         }
     }
 

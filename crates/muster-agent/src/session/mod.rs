@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use muster_domain::desired::DesiredVersion;
 use muster_domain::{NodeId, TenantId};
 use muster_proto::agent_v1 as wire;
 use tokio::sync::{Notify, watch};
@@ -54,8 +55,8 @@ pub(crate) struct Sessions {
     pub(crate) journal: Journal,
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) desired: Arc<tokio::sync::Mutex<Desired>>,
-    /// Version of the desired state that is applied.
-    pub(crate) applied_version: Arc<AtomicU64>,
+    /// The desired state that is applied.
+    pub(crate) applied: watch::Receiver<DesiredVersion>,
     pub(crate) commands: Commands,
     pub(crate) capacity: Capacity,
     pub(crate) drain_deadline: Duration,
@@ -246,9 +247,8 @@ impl Sessions {
             underway,
             stall_timeout: Duration::from_millis(welcome.stall_timeout_ms.into()),
         };
-        let applied_version = Arc::clone(&self.applied_version);
-        let mut sender =
-            Sender::new(&welcome, frames, outgoing, Arc::clone(&shared), self.journal.clone(), applied_version);
+        let applied = self.applied.clone();
+        let mut sender = Sender::new(&welcome, frames, outgoing, Arc::clone(&shared), self.journal.clone(), applied);
         let end = tokio::select! {
             end = reader.run() => end,
             end = sender.run() => end,
@@ -331,6 +331,7 @@ async fn desired_states(
     mut frames: tokio::sync::mpsc::UnboundedReceiver<wire::DesiredState>,
     outbox: &Outbox,
 ) -> End {
+    desired.lock().await.begin();
     while let Some(frame) = frames.recv().await {
         match desired.lock().await.take(frame).await {
             Ok(Some(status)) => outbox.send(wire::agent_frame::Body::DesiredStatus(status)),

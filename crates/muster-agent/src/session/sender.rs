@@ -4,10 +4,11 @@
 //! previous frame goes out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use muster_domain::desired::DesiredVersion;
 use muster_domain::limits::REPORTS_UNACKNOWLEDGED_MAX;
 use muster_proto::agent_v1 as wire;
 use muster_proto::agent_v1::agent_frame::Body;
@@ -40,7 +41,7 @@ pub(super) struct Sender {
     outgoing: mpsc::Receiver<Body>,
     shared: Arc<Shared>,
     journal: Journal,
-    applied_version: Arc<AtomicU64>,
+    applied: watch::Receiver<DesiredVersion>,
     heartbeat: tokio::time::Interval,
     head: watch::Receiver<u64>,
     committed: watch::Receiver<u64>,
@@ -61,7 +62,7 @@ impl Sender {
         outgoing: mpsc::Receiver<Body>,
         shared: Arc<Shared>,
         journal: Journal,
-        applied_version: Arc<AtomicU64>,
+        applied: watch::Receiver<DesiredVersion>,
     ) -> Self {
         let interval = Duration::from_millis(welcome.heartbeat_interval_ms.into());
         let mut heartbeat = tokio::time::interval_at(Instant::now() + interval, interval);
@@ -73,7 +74,7 @@ impl Sender {
             committed: shared.committed.subscribe(),
             shared,
             journal,
-            applied_version,
+            applied,
             heartbeat,
             seq: 1,
             sent: welcome.report_committed,
@@ -152,7 +153,7 @@ impl Sender {
         wire::Heartbeat {
             held: u32::try_from(held).unwrap_or(u32::MAX),
             report_head,
-            desired_version: self.applied_version.load(Ordering::Relaxed),
+            desired_version: self.applied.borrow().version,
             journal_free_bytes: self.journal.free_bytes(),
         }
     }

@@ -252,6 +252,9 @@ pub(super) fn welcome(report_committed: u64) -> wire::Welcome {
     }
 }
 
+/// The lineage of all desired states.
+pub(super) const LINEAGE: u32 = 77;
+
 /// Gateway `g` with the bots `a` and `b`.
 pub(super) fn desired(version: u64, may_send: bool) -> wire::DesiredState {
     let bot = |id: &str| wire::DesiredBot {
@@ -265,6 +268,7 @@ pub(super) fn desired(version: u64, may_send: bool) -> wire::DesiredState {
         version,
         gateways: vec![wire::DesiredGateway { id: "g".to_owned(), kind: "null".to_owned() }],
         bots: vec![bot("a"), bot("b")],
+        lineage: LINEAGE,
         ..wire::DesiredState::default()
     }
 }

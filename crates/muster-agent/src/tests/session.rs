@@ -183,7 +183,7 @@ async fn a_lost_session_is_resumed_from_the_servers_last_commit() {
         [(1, true), (2, true), (3, false)],
         "an outcome that is not acknowledged is held as well"
     );
-    assert_eq!(hello.desired_version, 1);
+    assert_eq!((hello.desired_version, hello.desired_lineage), (1, super::server::LINEAGE));
     assert!(hello.report_head >= first[0].0);
     session.welcome(first[0].0 - 1).await;
     assert_eq!(session.outcomes(1).await[0].0, first[0].0);
@@ -286,7 +286,27 @@ async fn a_difference_that_does_not_fit_ends_the_session_and_the_whole_is_asked_
         .await;
     assert_eq!(session.goodbye().await, wire::goodbye::Reason::ServerFault);
     drop(session);
-    assert_eq!(bench.server.session().await.hello().await.desired_version, 0);
+    let hello = bench.server.session().await.hello().await;
+    assert_eq!((hello.desired_version, hello.desired_lineage), (0, 0));
+}
+
+#[tokio::test]
+async fn a_state_that_was_not_told_to_its_end_leaves_nothing_behind() {
+    let (mut bench, mut session) = Bench::new().await;
+    let begun = wire::DesiredState { more: true, ..desired(2, true) };
+    session.send(ServerBody::DesiredState(begun)).await;
+    // What it answers to this one shows that it has read the other.
+    session.dispatch(0, vec![attempt(1, "a", "ok")]).await;
+    session.outcomes(1).await;
+    drop(session);
+    let mut session = bench.server.session().await;
+    session.hello().await;
+    session.welcome(0).await;
+    let namesake = wire::DesiredState { bots: desired(2, true).bots.split_off(1), ..desired(2, true) };
+    session.send(ServerBody::DesiredState(namesake)).await;
+    assert_eq!(session.desired_status().await.version, 2);
+    session.dispatch(0, vec![attempt(2, "a", "ok"), attempt(3, "b", "ok")]).await;
+    assert_eq!(sorted(&kinds(&session.outcomes(3).await)), [(1, Sent), (2, HandedBack), (3, Sent)]);
 }
 
 #[tokio::test]

@@ -175,6 +175,10 @@ pub struct DesiredState {
     /// that is a difference. An agent that does not know it ends everything that it has.
     #[prost(bool, tag = "8")]
     pub draining: bool,
+    /// Tells this version from one with the same number of another history of the database. The agent keeps it beside the version
+    /// that it has applied.
+    #[prost(uint32, tag = "9")]
+    pub lineage: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DesiredGateway {
@@ -888,6 +892,9 @@ pub struct Hello {
     /// What the agent reported and does not remember any more; unset if it remembers every outcome that it ever reported.
     #[prost(message, optional, tag = "15")]
     pub forgotten: ::core::option::Option<ForgottenOutcomes>,
+    /// The lineage that came with `desired_version`. An agent that does not send it is told the whole.
+    #[prost(uint32, tag = "16")]
+    pub desired_lineage: u32,
 }
 /// Outcomes that were acknowledged long ago. A server that does not know them cannot have them from the agent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -177,7 +177,7 @@ enum Drain {
 
 impl Actor {
     fn new(context: Arc<Context>, opening: Opening, mut out: Outbox) -> Self {
-        let Opening { handle, opened, welcome, credit: granted, desired_version, receive_bytes_max } = opening;
+        let Opening { handle, opened, welcome, credit: granted, receive_bytes_max } = opening;
         tracing::info!(returned = opened.returned, uncertain = opened.uncertain, "session opened");
         out.push(ServerBody::Welcome(welcome));
         if !opened.cancel.is_empty() {
@@ -197,7 +197,7 @@ impl Actor {
             credit,
             bots,
             reports: Reports::new(opened.report_committed),
-            desired: Desired::new(desired_version, opened.desired_version),
+            desired: Desired::new(opened.desired_base, opened.desired_version),
             commands: Commands::default(),
             receive_bytes_max,
             seq: 1,
@@ -478,12 +478,7 @@ impl Actor {
                 self.credit.grant(&credit);
                 self.bots.all_freed();
             }
-            Some(AgentBody::DesiredStatus(status)) => {
-                if status.version == self.desired.sent {
-                    self.context.sessions.note_told(&self.handle.session);
-                }
-                self.applied = Some((status.version, status.errors));
-            }
+            Some(AgentBody::DesiredStatus(status)) => self.applied = Some((status.version, status.errors)),
             Some(AgentBody::CommandUpdate(update)) => self.command_update(update),
             Some(AgentBody::Drain(_)) => {
                 if self.drain == Drain::No {

@@ -13,16 +13,16 @@ const FRAME_BYTES: usize = 512 * 1024;
 /// Where the agent stands.
 #[derive(Debug)]
 pub(super) struct Desired {
-    /// The version that was sent last, or that the agent said it has.
+    /// The version that was sent last, or that the agent has of this history.
     pub(super) sent: u64,
     /// There may be a newer one.
     pub(super) stale: bool,
 }
 
 impl Desired {
-    /// The agent has `agent`, the server `server`.
-    pub(super) fn new(agent: u64, server: u64) -> Self {
-        Desired { sent: agent, stale: agent != server }
+    /// A difference can build upon `base`, and `latest` is the latest version.
+    pub(super) fn new(base: u64, latest: u64) -> Self {
+        Desired { sent: base, stale: base != latest }
     }
 
     /// The frames that carry a state; none if the agent has it already. All but the last say that more follow.
@@ -37,7 +37,8 @@ impl Desired {
 }
 
 fn frames(state: DesiredState, bytes_max: usize) -> Vec<wire::DesiredState> {
-    let DesiredState { version, base_version, gateways, bots, removed_gateways, removed_bots, draining } = state;
+    let DesiredState { version, lineage, base_version, gateways, bots, removed_gateways, removed_bots, draining } =
+        state;
     let mut chunks = Chunks { frames: vec![wire::DesiredState::default()], bytes: 0, bytes_max };
     for gateway in gateways {
         let gateway = wire::DesiredGateway { id: gateway.id.to_string(), kind: gateway.kind.as_str().to_owned() };
@@ -62,7 +63,7 @@ fn frames(state: DesiredState, bytes_max: usize) -> Vec<wire::DesiredState> {
     let last = chunks.frames.len() - 1;
     for (i, frame) in chunks.frames.iter_mut().enumerate() {
         (frame.version, frame.base_version, frame.more) = (version, base_version, i < last);
-        frame.draining = draining;
+        (frame.lineage, frame.draining) = (lineage, draining);
     }
     chunks.frames
 }
@@ -107,6 +108,7 @@ mod tests {
         let bots = (0..bots).map(bot).collect();
         DesiredState {
             version,
+            lineage: 3,
             base_version,
             gateways: vec![],
             bots,
@@ -121,7 +123,7 @@ mod tests {
         let frames = Desired::new(0, 7).frames(state(7, 0, 5_000), 64 * 1024);
         assert!(frames.len() > 1);
         assert!(frames.iter().all(|frame| frame.encoded_len() <= 64 * 1024 && frame.version == 7));
-        assert!(frames.iter().all(|frame| frame.draining));
+        assert!(frames.iter().all(|frame| frame.draining && frame.lineage == 3));
         assert_eq!(frames.iter().map(|frame| frame.bots.len()).sum::<usize>(), 5_000);
         let more: Vec<_> = frames.iter().map(|frame| frame.more).collect();
         assert!(more[..more.len() - 1].iter().all(|more| *more) && !more[more.len() - 1]);

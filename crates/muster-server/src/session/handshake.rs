@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
+use muster_domain::desired::DesiredVersion;
 use muster_domain::limits::FRAME_BYTES_MAX;
 use muster_domain::{NodeId, TenantId, Violation, revision};
 use muster_proto::agent_v1 as wire;
@@ -40,7 +41,6 @@ pub(super) struct Opening {
     pub(super) opened: SessionOpened,
     pub(super) welcome: wire::Welcome,
     pub(super) credit: wire::Credit,
-    pub(super) desired_version: u64,
     pub(super) receive_bytes_max: usize,
 }
 
@@ -58,7 +58,7 @@ struct Hello {
     report_acknowledged: u64,
     forgotten: Option<Forgotten>,
     held: Vec<Held>,
-    desired_version: u64,
+    desired: DesiredVersion,
     credit: wire::Credit,
     receive_bytes_max: usize,
 }
@@ -91,9 +91,9 @@ where
         tracing::warn!(node.id = %hello.node, "two agents claim one node");
         return Err(Some(Ending::duplicate_identity(&hello.node)));
     }
-    let Hello { node, journal_id, credit, desired_version, receive_bytes_max, .. } = &hello;
+    let Hello { node, journal_id, credit, receive_bytes_max, .. } = &hello;
     let (revision, node, journal_id, credit) = (hello.revision, node.clone(), *journal_id, *credit);
-    let (mut desired_version, receive_bytes_max) = (*desired_version, *receive_bytes_max);
+    let receive_bytes_max = *receive_bytes_max;
     let capabilities = hello.capabilities.iter().filter(|theirs| CAPABILITIES.contains(&theirs.as_str()));
     let capabilities = capabilities.cloned().collect();
     let open = SessionOpen {
@@ -107,6 +107,7 @@ where
         report_acknowledged: hello.report_acknowledged,
         forgotten: hello.forgotten,
         held: hello.held,
+        desired: hello.desired,
     };
     let expected = context.sessions.expect(&open.tenant, &node);
     let mut opened = context.store.session_open(open).await.map_err(|error| Some(Ending::of_store(&error, &node)))?;
@@ -121,10 +122,6 @@ where
              The agent tells again what it remembers"
         );
     }
-    // A server that starts anew may have been given a backup, where the versions that the agent knows mean something else.
-    if !context.sessions.was_told(&opened.session) {
-        desired_version = 0;
-    }
     let welcome = wire::Welcome {
         protocol: revision,
         epoch: opened.session.epoch.0,
@@ -137,7 +134,7 @@ where
     };
     let handle = Handle::new(opened.session.clone(), journal_id);
     context.sessions.put(expected, &handle);
-    Ok(Opening { handle, opened, welcome, credit, desired_version, receive_bytes_max })
+    Ok(Opening { handle, opened, welcome, credit, receive_bytes_max })
 }
 
 fn check(hello: wire::Hello) -> Result<Hello, Option<Ending>> {
@@ -189,7 +186,7 @@ fn read(hello: wire::Hello, revision: u32) -> Result<Hello, Violation> {
             age: Duration::from_millis(age_ms).min(FORGOTTEN_AGE_MAX),
         }),
         held,
-        desired_version: hello.desired_version,
+        desired: DesiredVersion { version: hello.desired_version, lineage: hello.desired_lineage },
         credit: hello.credit.unwrap_or_default(),
         receive_bytes_max,
     })

@@ -29,9 +29,6 @@ pub(crate) struct Sessions {
     live: RwLock<HashMap<TenantId, HashMap<NodeId, Arc<Handle>>>>,
     /// What is left for sessions that the store is opening: what it commits from then on is not in what it answers.
     opening: Mutex<HashMap<(TenantId, NodeId), Notes>>,
-    /// Nodes whose agents have a desired state of this server's. What an agent had before may be of another history of the
-    /// database, with the same versions.
-    told: Mutex<HashSet<(TenantId, NodeId)>>,
     /// One of these is held during a handshake, chosen by node: two handshakes of one node never overlap, and never more than
     /// [`HANDSHAKES`] run.
     handshakes: Vec<tokio::sync::Mutex<()>>,
@@ -117,33 +114,13 @@ impl Sessions {
     /// No sessions yet.
     pub(crate) fn new() -> Self {
         let handshakes = (0..HANDSHAKES).map(|_| tokio::sync::Mutex::new(())).collect();
-        Sessions {
-            live: RwLock::default(),
-            opening: Mutex::default(),
-            told: Mutex::default(),
-            handshakes,
-            hasher: RandomState::new(),
-        }
+        Sessions { live: RwLock::default(), opening: Mutex::default(), handshakes, hasher: RandomState::new() }
     }
 
     /// Waits for the turn of a handshake of `node`.
     pub(super) async fn admit(&self, tenant: &TenantId, node: &NodeId) -> tokio::sync::MutexGuard<'_, ()> {
         let place = self.hasher.hash_one((tenant, node)) as usize % self.handshakes.len();
         self.handshakes[place].lock().await
-    }
-
-    /// Notes that the agent of a session has a desired state that this server told.
-    pub(super) fn note_told(&self, session: &SessionRef) {
-        self.told().insert((session.tenant.clone(), session.node.clone()));
-    }
-
-    /// Whether the versions that the agent of a node knows are this server's.
-    pub(super) fn was_told(&self, session: &SessionRef) -> bool {
-        self.told().contains(&(session.tenant.clone(), session.node.clone()))
-    }
-
-    fn told(&self) -> MutexGuard<'_, HashSet<(TenantId, NodeId)>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The live session of a node.

@@ -17,40 +17,94 @@ async fn an_agent_hears_everything_once_and_then_what_changes() {
     assert_eq!(state.gateways, [wire::DesiredGateway { id: "g".into(), kind: "null".into() }]);
     assert_eq!(state.bots.iter().map(|bot| bot.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert!(state.bots.iter().all(|bot| bot.connect));
-    let version = state.version;
-    agent.send(AgentBody::DesiredStatus(wire::DesiredStatus { version, errors: vec![] })).await;
-    until(async || (world.node().await.applied_version == version).then_some(())).await;
+    applied(&world, &mut agent, &state).await;
 
-    let hold = v1::HoldBotRequest { name: "a".into(), reason: "x".into(), ..Default::default() };
-    world.bots().hold_bot(hold).await.unwrap();
+    hold(&world, "a").await;
     let change = agent.desired().await;
-    assert_eq!(change.base_version, version);
+    assert_eq!(change.base_version, state.version);
     assert_eq!(change.bots.len(), 1);
     assert!(!change.bots[0].may_send);
+    applied(&world, &mut agent, &change).await;
 
     agent.gone();
-    let known = wire::Hello { journal_opening: 2, desired_version: change.version, ..hello() };
-    let mut agent = Agent::open_with(&world, known).await;
-    agent.quiet().await;
+    let mut agent = Agent::open_with(&world, knows(&change, 2)).await;
     let retire = v1::RetireBotRequest { name: "b".into(), reason: "sold".into(), ..Default::default() };
     world.bots().retire_bot(retire).await.unwrap();
+    let next = agent.desired().await;
+    assert_eq!(next.base_version, change.version, "nothing was told before it");
+    assert!(!next.bots[0].connect && !next.bots[0].may_send);
+}
+
+#[tokio::test]
+async fn an_agent_that_has_everything_is_told_nothing_when_the_server_restarts() {
+    let world = World::with_bots(&["a", "b"]).await;
+    let mut agent = Agent::open(&world).await;
+    let state = agent.desired().await;
+    applied(&world, &mut agent, &state).await;
+    let world = world.restarted().await;
+    let mut agent = Agent::open_with(&world, knows(&state, 2)).await;
+    hold(&world, "a").await;
     let change = agent.desired().await;
-    assert!(!change.bots[0].connect && !change.bots[0].may_send);
+    assert_eq!((change.base_version, change.bots.len()), (state.version, 1), "nothing was told before it");
+    assert_ne!(change.lineage, state.lineage, "what this server makes is of another lineage");
+    applied(&world, &mut agent, &change).await;
+    // While the agent is away, the state goes on in the same lineage, and then in one that the agent does not know.
+    agent.gone();
+    hold(&world, "b").await;
+    let mut agent = Agent::open_with(&world, knows(&change, 3)).await;
+    let next = agent.desired().await;
+    assert_eq!((next.base_version, next.bots.len(), next.lineage), (change.version, 1, change.lineage));
+    applied(&world, &mut agent, &next).await;
+    let world = world.restarted().await;
+    hold(&world, "a").await;
+    let mut agent = Agent::open_with(&world, knows(&next, 4)).await;
+    let whole = agent.desired().await;
+    assert_eq!((whole.base_version, whole.bots.len()), (0, 2));
 }
 
 #[tokio::test]
 async fn what_an_agent_knows_of_another_history_counts_for_nothing() {
     let world = World::with_bots(&["a"]).await;
-    // As before a backup was restored: the same version, and perhaps another state.
-    let version = world.node().await.desired_version;
-    let mut agent = Agent::open_with(&world, wire::Hello { desired_version: version, ..hello() }).await;
+    let mut agent = Agent::open(&world).await;
     let state = agent.desired().await;
-    assert_eq!((state.version, state.base_version, state.bots.len()), (version, 0, 1));
-    // Until it has applied what it was told, it is told again.
+    applied(&world, &mut agent, &state).await;
     agent.gone();
-    let again = wire::Hello { journal_opening: 2, desired_version: version, ..hello() };
-    let mut agent = Agent::open_with(&world, again).await;
-    assert_eq!(agent.desired().await.base_version, 0);
+    // As after a backup was restored: the same version, and perhaps another state. And an agent that does not tell.
+    for (opening, lineage) in [(2, state.lineage + 1), (3, 0)] {
+        let other = wire::DesiredState { lineage, ..state.clone() };
+        let mut agent = Agent::open_with(&world, knows(&other, opening)).await;
+        assert_eq!(agent.desired().await, state);
+        agent.gone();
+    }
+}
+
+#[tokio::test]
+async fn an_agent_whose_status_was_lost_is_told_again() {
+    let world = World::with_bots(&["a"]).await;
+    let mut agent = Agent::open(&world).await;
+    let state = agent.desired().await;
+    agent.gone();
+    let mut agent = Agent::open_with(&world, knows(&state, 2)).await;
+    assert_eq!(agent.desired().await, state);
+    applied(&world, &mut agent, &state).await;
+}
+
+/// What an agent says that has this state, at its `opening`th start.
+fn knows(state: &wire::DesiredState, opening: u64) -> wire::Hello {
+    let (desired_version, desired_lineage) = (state.version, state.lineage);
+    wire::Hello { journal_opening: opening, desired_version, desired_lineage, ..hello() }
+}
+
+/// Has the agent say that it applied a state, and waits until the server knows it.
+async fn applied(world: &World, agent: &mut Agent, state: &wire::DesiredState) {
+    let version = state.version;
+    agent.send(AgentBody::DesiredStatus(wire::DesiredStatus { version, errors: vec![] })).await;
+    until(async || (world.node().await.applied_version == version).then_some(())).await;
+}
+
+async fn hold(world: &World, bot: &str) {
+    let hold = v1::HoldBotRequest { name: bot.into(), reason: "x".into(), ..Default::default() };
+    world.bots().hold_bot(hold).await.unwrap();
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) serving: JoinHandle<Result<(), ServeError>>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl World {
@@ -51,7 +51,10 @@ impl World {
 
     /// A world whose database reads the time from `clock`.
     pub(crate) async fn start_by(config: Config, clock: Clock) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), config, clock).await
+    }
+
+    async fn start_in(directory: TempDir, config: Config, clock: Clock) -> Self {
         let database = directory.path().join("muster.db");
         let store = SqliteStore::open_by(&database, clock, IdStart::from_entropy(rand::random())).await.unwrap();
         let store = Arc::new(store);
@@ -60,7 +63,7 @@ impl World {
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(muster_server::serve(config, store.clone(), listener, shutdown.clone()));
         let channel = endpoint(address).connect().await.unwrap();
-        World { address, channel, store, shutdown, serving, _directory: directory }
+        World { address, channel, store, shutdown, serving, directory }
     }
 
     /// A world with the node `n`, its gateway `g` of the kind NULL, and these bots.
@@ -87,9 +90,19 @@ impl World {
     }
 
     pub(crate) async fn stop(self) {
+        self.stopped().await;
+    }
+
+    /// Another server with the store of this one, which is stopped.
+    pub(crate) async fn restarted(self) -> Self {
+        Self::start_in(self.stopped().await, Config::default(), Clock::system()).await
+    }
+
+    async fn stopped(self) -> TempDir {
         self.shutdown.cancel();
         tokio::time::timeout(LIMIT, self.serving).await.unwrap().unwrap().unwrap();
         self.store.close().await;
+        self.directory
     }
 
     pub(crate) fn bots(&self) -> BotServiceClient<Channel> {

@@ -34,6 +34,8 @@ CREATE TABLE node (
     -- Attempts of earlier sessions are settled once reports up to here are in; zero when nothing is to be settled.
     settle_after     INTEGER NOT NULL DEFAULT 0,
     desired_version  INTEGER NOT NULL DEFAULT 1,
+    -- Which opening of the database made that version: one that was restored makes the same numbers again.
+    desired_lineage  INTEGER NOT NULL,
     applied_version  INTEGER NOT NULL DEFAULT 0,
     -- Nothing new goes there; NULL in all three while it takes work.
     cordon_reason    TEXT,

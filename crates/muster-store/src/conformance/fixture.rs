@@ -8,6 +8,7 @@ use std::time::Duration;
 use muster_domain::absence::AbsencePolicy;
 use muster_domain::bot::{Bot, BotSpec, Connection};
 use muster_domain::content::{Content, Courtesy};
+use muster_domain::desired::DesiredVersion;
 use muster_domain::failure::{Failure, FailureReason, Scope};
 use muster_domain::gateway::{GatewayKind, GatewaySpec};
 use muster_domain::limits::{PRIORITY_STEP, SILENCE_MAX, UNCERTAIN_WAIT_DEFAULT};
@@ -162,6 +163,7 @@ impl Fixture {
             report_acknowledged: 0,
             forgotten: None,
             held: Vec::new(),
+            desired: DesiredVersion::default(),
         }
     }
 

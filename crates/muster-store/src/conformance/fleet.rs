@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_domain::bot::{BotSpec, Connection, Hold, Stage};
+use muster_domain::desired::DesiredVersion;
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::gate::WaitReason;
 use muster_domain::gateway::{GatewayKind, GatewaySpec};
@@ -186,6 +187,29 @@ pub async fn desired_states_are_differences(fixture: Fixture) {
     assert!(matches!(&delta.bots[..], [retired] if !retired.may_send && !retired.connect));
     let stranger = fixture.store.desired_state(&session, delta.version + 1_000).await.unwrap();
     assert_eq!((stranger.base_version, stranger.bots.len()), (0, 2));
+}
+
+/// A session says from which version on its agent is told: all versions of the latest one's lineage count.
+pub async fn an_agent_is_told_what_it_does_not_have(fixture: Fixture) {
+    let base = async |desired: DesiredVersion| {
+        let opened = fixture.store.session_open(SessionOpen { desired, ..fixture.opening() }).await.unwrap();
+        (opened.session, opened.desired_base)
+    };
+    let (session, none) = base(DesiredVersion::default()).await;
+    let state = fixture.store.desired_state(&session, none).await.unwrap();
+    let first = DesiredVersion { version: state.version, lineage: state.lineage };
+    assert_eq!(none, 0);
+    let (session, unsure) = base(first).await;
+    assert_eq!(unsure, 0, "nobody knows what it made of it");
+    fixture.store.desired_applied(&session, first.version, vec![]).await.unwrap();
+    assert_eq!(base(first).await.1, first.version);
+    assert_eq!(base(DesiredVersion { lineage: first.lineage ^ 1, ..first }).await.1, 0);
+    fixture.write(vec![FleetWrite::SetStage(bot("a"), Stage::Retired, note())]).await.unwrap();
+    let (session, earlier) = base(first).await;
+    assert_eq!(earlier, first.version);
+    let delta = fixture.store.desired_state(&session, earlier).await.unwrap();
+    assert_eq!((delta.lineage, delta.base_version, delta.bots.len()), (first.lineage, first.version, 1));
+    assert_eq!(base(DesiredVersion { version: delta.version + 1, ..first }).await.1, 0);
 }
 
 /// What a node could not apply is shown at the resource until the node applies the next state.

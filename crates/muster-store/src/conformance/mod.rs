@@ -70,7 +70,8 @@ macro_rules! conformance_tests {
             fleet:
                 what_was_declared_is_there, a_write_finds_what_it_expects, writes_of_a_call_are_all_or_nothing,
                 a_request_is_carried_out_once, what_is_in_use_is_not_removed, an_address_has_one_owner,
-                a_gateway_takes_its_bots_along, desired_states_are_differences, apply_errors_are_shown_until_the_next_state,
+                a_gateway_takes_its_bots_along, desired_states_are_differences,
+                an_agent_is_told_what_it_does_not_have, apply_errors_are_shown_until_the_next_state,
                 lists_page_and_filter, an_unknown_tenant_has_nothing, what_was_removed_is_gone_until_declared_again,
                 a_node_declared_again_begins_behind_its_sessions, a_moved_bot_is_connected_by_its_new_node,
                 writes_of_a_call_see_each_other, a_moved_bot_overtakes_nothing, a_bot_that_comes_back_waits_for_nothing,

@@ -19,8 +19,9 @@ use crate::{ApplyError, DesiredBot, DesiredState, Result, SessionRef, StoreError
 /// The next version of a node's desired state.
 pub(super) fn bump(txn: &mut Txn, node_key: i64) -> Result<i64> {
     txn.value(
-        "UPDATE node SET desired_version = desired_version + 1 WHERE node_key = ? RETURNING desired_version",
-        params![node_key],
+        "UPDATE node SET desired_version = desired_version + 1, desired_lineage = ? WHERE node_key = ? \
+         RETURNING desired_version",
+        params![txn.lineage(), node_key],
     )
 }
 
@@ -60,7 +61,7 @@ pub(super) async fn state(
     // One snapshot for all four reads.
     let mut snapshot = readers.begin().await.map_err(failed)?;
     let row =
-        sqlx::query("SELECT node_key, desired_version, drain_time IS NOT NULL FROM node WHERE tenant_key = ? AND node_id = ? AND epoch = ?")
+        sqlx::query("SELECT node_key, desired_version, drain_time IS NOT NULL, desired_lineage FROM node WHERE tenant_key = ? AND node_id = ? AND epoch = ?")
             .bind(tenant_key)
             .bind(session.node.as_str().to_owned())
             .bind(session.epoch.0 as i64)
@@ -72,6 +73,7 @@ pub(super) async fn state(
     let base = if since as i64 > version { 0 } else { since as i64 };
     let mut state = DesiredState {
         version: version as u64,
+        lineage: row.get(3),
         base_version: base as u64,
         gateways: Vec::new(),
         bots: Vec::new(),

@@ -80,11 +80,11 @@ fn put_node(txn: &mut Txn, tenant_key: i64, spec: NodeSpec, expect: Expect) -> R
     check(expect, found, || spec.id.resource_name())?;
     let now = micros(txn.now);
     let node_key: i64 = txn.value(
-        "INSERT INTO node (tenant_key, node_id, display_name, labels, generation, create_time, update_time) \
-         VALUES (?, ?, ?, ?, 1, ?, ?) ON CONFLICT (tenant_key, node_id) DO UPDATE SET display_name = \
+        "INSERT INTO node (tenant_key, node_id, display_name, labels, generation, desired_lineage, create_time, update_time) \
+         VALUES (?, ?, ?, ?, 1, ?, ?, ?) ON CONFLICT (tenant_key, node_id) DO UPDATE SET display_name = \
          excluded.display_name, labels = excluded.labels, generation = generation + 1, removed = 0, update_time = \
          excluded.update_time RETURNING node_key",
-        params![tenant_key, spec.id.as_str(), spec.display_name, labels_text(&spec.labels), now, now],
+        params![tenant_key, spec.id.as_str(), spec.display_name, labels_text(&spec.labels), txn.lineage(), now, now],
     )?;
     txn.edit(Edit::PutNode(node_key, spec.id));
     Ok(())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use muster_domain::desired::{self, DesiredVersion};
 use muster_domain::gate::WaitReason;
 use muster_domain::life;
 use muster_domain::session::{self, Forked, KnownJournal, SaidJournal};
@@ -25,7 +26,7 @@ struct Known {
     node_key: i64,
     epoch: i64,
     journal: KnownJournal,
-    desired_version: i64,
+    desired: desired::Known,
 }
 
 /// See [`crate::Store::session_open`].
@@ -82,13 +83,15 @@ pub(super) fn open(txn: &mut Txn, tenant_key: i64, open: SessionOpen) -> Result<
         restored: terms.is_restored,
         bots_waiting: bots_waiting(txn, fence.node_key)?,
         elsewhere: returned.elsewhere,
-        desired_version: known.desired_version as u64,
+        desired_version: known.desired.latest.version,
+        desired_base: desired::base_version(&known.desired, open.desired),
     })
 }
 
 fn known(txn: &Txn, tenant_key: i64, open: &SessionOpen) -> Result<Known> {
     let known = txn.first(
-        "SELECT node_key, epoch, journal_id, journal_opening, process_id, report_committed, desired_version FROM node \
+        "SELECT node_key, epoch, journal_id, journal_opening, process_id, report_committed, desired_version, \
+         desired_lineage, applied_version FROM node \
          WHERE tenant_key = ? AND node_id = ? AND removed = 0",
         params![tenant_key, open.node.as_str()],
         |row| {
@@ -101,7 +104,10 @@ fn known(txn: &Txn, tenant_key: i64, open: &SessionOpen) -> Result<Known> {
                     process_id: row.get(4)?,
                     report_committed: row.get::<_, i64>(5)? as u64,
                 },
-                desired_version: row.get(6)?,
+                desired: desired::Known {
+                    latest: DesiredVersion { version: row.get::<_, i64>(6)? as u64, lineage: row.get(7)? },
+                    applied_version: row.get::<_, i64>(8)? as u64,
+                },
             })
         },
     )?;

@@ -133,6 +133,11 @@ impl Txn {
         id
     }
 
+    /// What tells versions that this opening of the database makes from those of others.
+    pub(super) fn lineage(&self) -> u32 {
+        self.id_start.lineage()
+    }
+
     /// Notes that a message came from one state into another one.
     pub(super) fn moved(
         &mut self,

@@ -111,7 +111,8 @@ impl Sessions {
     }
 }
 
-/// Opens a session for every journal, and returns once the server has committed what all of them report.
+/// Opens a session for every journal, and returns once the server has committed what all of them report, also of the desired
+/// state: one whose word on that is lost would be told everything again.
 async fn open(server: &str, journals: Vec<Journal>) -> Result<Sessions> {
     let (settled, mut settlements) = tokio::sync::mpsc::unbounded_channel();
     let handshakes = std::sync::Arc::new(tokio::sync::Semaphore::new(HANDSHAKES_IN_FLIGHT));
@@ -142,6 +143,9 @@ async fn open(server: &str, journals: Vec<Journal>) -> Result<Sessions> {
             tokio::time::timeout(PATIENCE, settlements.recv()).await.context("the sessions do not settle")?;
         settlement.context("all sessions ended")??;
     }
+    let channel = connect(server).await?;
+    let applied = tokio::time::timeout(PATIENCE, product::all_applied(&channel));
+    applied.await.context("the sessions do not apply what they are told")??;
     Ok(Sessions(sessions))
 }
 

@@ -1,12 +1,21 @@
 //! Fleets that are declared for a measurement.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use muster_proto::v1::fleet_service_client::FleetServiceClient;
-use muster_proto::v1::{ApplyFleetRequest, Bot, Gateway, GatewayKind, Node};
+use muster_proto::v1::node_service_client::NodeServiceClient;
+use muster_proto::v1::{ApplyFleetRequest, Bot, Gateway, GatewayKind, ListNodesRequest, Node};
 use tonic::transport::Channel;
 
 /// Bots of one call, so that it stays well below the largest frame.
 const BOTS_PER_CALL: usize = 20_000;
+
+/// Nodes of one page: as many as the server gives.
+const NODES_PER_PAGE: i32 = 1_000;
+
+/// How often a page is asked for again.
+const POLL: Duration = Duration::from_millis(50);
 
 /// A regular fleet: every node has one gateway of its own, and the bots are spread evenly.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +84,23 @@ pub(crate) async fn declare(server: &Channel, fleet: &Fleet) -> Result<()> {
         client.apply_fleet(request).await.context("declare bots")?;
     }
     Ok(())
+}
+
+/// Waits until the server knows that every agent has applied what its node should look like.
+pub(crate) async fn all_applied(server: &Channel) -> Result<()> {
+    let mut client = NodeServiceClient::new(server.clone());
+    let mut page_token = String::new();
+    loop {
+        let request = ListNodesRequest { page_size: NODES_PER_PAGE, page_token: page_token.clone() };
+        let page = client.list_nodes(request).await.context("list the nodes")?.into_inner();
+        if page.nodes.iter().any(|node| node.applied_version < node.desired_version) {
+            tokio::time::sleep(POLL).await;
+        } else if page.next_page_token.is_empty() {
+            return Ok(());
+        } else {
+            page_token = page.next_page_token;
+        }
+    }
 }
 
 #[cfg(test)]

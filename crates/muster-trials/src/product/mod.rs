@@ -6,6 +6,6 @@ mod send;
 mod stand_in;
 
 pub(crate) use counts::{Counts, all_sent};
-pub(crate) use fleet::{Fleet, declare};
+pub(crate) use fleet::{Fleet, all_applied, declare};
 pub(crate) use send::{message, single, streamed, streamed_without_keys, text};
 pub(crate) use stand_in::{Journal, Observation, StandIn};

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use muster_domain::desired::DesiredVersion;
 use muster_proto::agent_v1::agent_frame::Body as Up;
 use muster_proto::agent_v1::agent_service_client::AgentServiceClient;
 use muster_proto::agent_v1::report::Body as Fact;
@@ -38,8 +39,8 @@ pub(crate) struct Journal {
     node: String,
     id: [u8; 16],
     openings: u64,
-    /// Version of the desired state that was applied.
-    desired_version: u64,
+    /// The desired state that was applied.
+    desired: DesiredVersion,
     /// Offset of the latest report.
     reported: u64,
     /// Offset up to which the server acknowledged reports.
@@ -52,7 +53,8 @@ impl Journal {
     /// A fresh one, of a node with these bots.
     pub(crate) fn new(node: String, bots: impl Iterator<Item = String>) -> Self {
         let unreported = bots.collect();
-        Self { node, id: rand::random(), openings: 0, desired_version: 0, reported: 0, acknowledged: 0, unreported }
+        let desired = DesiredVersion::default();
+        Self { node, id: rand::random(), openings: 0, desired, reported: 0, acknowledged: 0, unreported }
     }
 }
 
@@ -107,7 +109,8 @@ impl<'j> StandIn<'j> {
             process_id: rand::random::<[u8; 16]>().to_vec(),
             report_head: journal.reported,
             report_acknowledged: journal.acknowledged,
-            desired_version: journal.desired_version,
+            desired_version: journal.desired.version,
+            desired_lineage: journal.desired.lineage,
             credit: Some(credit(0, 0)),
             receive_bytes_max: FRAME_BYTES_MAX,
             ..Hello::default()
@@ -169,7 +172,7 @@ impl<'j> StandIn<'j> {
                     }
                 }
                 Down::DesiredState(state) if !state.more => {
-                    self.journal.desired_version = state.version;
+                    self.journal.desired = DesiredVersion { version: state.version, lineage: state.lineage };
                     let status = DesiredStatus { version: state.version, errors: Vec::new() };
                     self.outbox.send(Up::DesiredStatus(status)).await?;
                 }
@@ -213,7 +216,7 @@ impl<'j> StandIn<'j> {
         let heartbeat = Heartbeat {
             held: 0,
             report_head: self.journal.reported,
-            desired_version: self.journal.desired_version,
+            desired_version: self.journal.desired.version,
             journal_free_bytes: u64::MAX,
         };
         self.outbox.send(Up::Heartbeat(heartbeat)).await

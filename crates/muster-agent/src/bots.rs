@@ -1,7 +1,7 @@
 //! The bots of this node as the agent knows them: where each is reached, whether it may send, and its lane.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -163,6 +163,7 @@ impl Vitals {
 #[derive(Default)]
 pub(crate) struct Bots {
     by_id: RwLock<HashMap<BotId, Arc<Bot>>>,
+    declared: AtomicUsize,
 }
 
 impl Bots {
@@ -178,6 +179,16 @@ impl Bots {
         }
         let mut bots = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(bots.entry(id.clone()).or_insert_with(|| Arc::new(Bot::new(id.clone()))))
+    }
+
+    /// How many bots are declared.
+    pub(crate) fn declared(&self) -> usize {
+        self.declared.load(Ordering::Relaxed)
+    }
+
+    /// So many bots are declared.
+    pub(crate) fn note_declared(&self, bots: usize) {
+        self.declared.store(bots, Ordering::Relaxed);
     }
 
     /// The server has forgotten how the logins are: their supervisors tell it again.

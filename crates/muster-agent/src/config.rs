@@ -19,8 +19,9 @@ pub const WEBHOOK_PORT_DEFAULT: u16 = 7702;
 /// the database, where they can be cancelled and explained.
 pub const ATTEMPTS_MAX_DEFAULT: u32 = 4_096;
 
-/// Bytes of attempts that the agent takes, if the configuration names no number: 4,096 texts of 2 KiB.
-pub const BYTES_MAX_DEFAULT: u64 = 8 * 1024 * 1024;
+/// Bytes of attempts that the agent takes, if the configuration names no number: 4,096 of the longest texts in letters of two bytes,
+/// so that long texts of bots that hang leave room to the others as well.
+pub const BYTES_MAX_DEFAULT: u64 = 32 * 1024 * 1024;
 
 /// Attempts of one bot that the agent takes, if the configuration names no number. A real bot sends a few per second at most.
 pub const ATTEMPTS_PER_BOT_MAX_DEFAULT: u32 = 64;
@@ -53,7 +54,7 @@ pub struct Config {
     pub attempts_max: u32,
     /// Bytes of attempts that the agent takes beyond what it holds.
     pub bytes_max: u64,
-    /// Attempts of one bot that the agent takes.
+    /// Attempts of one bot that the agent takes; fewer where the bots of the node have less each of `attempts_max`.
     pub attempts_per_bot_max: u32,
     /// How long a gateway may take for one send, typing aside. After it the outcome is uncertain.
     pub send_timeout: Duration,

@@ -180,6 +180,7 @@ impl Desired {
         for id in &change.bots {
             self.apply_bot(id);
         }
+        self.bots.note_declared(self.declared.bots.len());
         self.lanes.note_declared(self.declared.draining);
         self.bots.tidy();
     }

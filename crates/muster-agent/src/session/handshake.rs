@@ -1,5 +1,6 @@
 //! Hello and Welcome.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::desired::DesiredVersion;
@@ -43,7 +44,7 @@ impl Sessions {
     async fn try_open(&self) -> Result<Opened, End> {
         let credits = {
             let load = self.journal.read(|state| state.load());
-            Credits::new(self.capacity, load, *self.journal.is_full().borrow())
+            Credits::new(self.capacity, Arc::clone(self.lanes.bots()), load, *self.journal.is_full().borrow())
         };
         let hello = self.hello(&credits);
         let (frames, line) = mpsc::channel(LINE_FRAMES);

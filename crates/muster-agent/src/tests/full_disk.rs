@@ -6,10 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use muster_proto::agent_v1 as wire;
-use muster_proto::agent_v1::agent_frame::Body as AgentBody;
 use muster_proto::agent_v1::server_frame::Body as ServerBody;
 
-use super::server::Conversation;
 use super::{Bench, attempt, until};
 use crate::disk::{Disk, DiskFile, SystemDisk};
 use crate::machine::Machine;
@@ -95,15 +93,6 @@ impl DiskFile for GaugedFile {
     }
 }
 
-async fn credit(session: &mut Conversation) -> wire::Credit {
-    session
-        .expect("Credit", |body| match body {
-            AgentBody::Credit(credit) => Some(*credit),
-            _ => None,
-        })
-        .await
-}
-
 #[tokio::test]
 async fn no_work_is_taken_until_there_is_room_and_what_was_begun_ends_once() {
     let gauge = Gauge::default();
@@ -130,7 +119,7 @@ async fn no_work_is_taken_until_there_is_room_and_what_was_begun_ends_once() {
     assert_eq!(bench.agent.gateway.sent(), [1]);
 
     gauge.set_full(false);
-    let granted = credit(&mut session).await.attempts_total;
+    let granted = session.credit().await.attempts_total;
     assert!(granted > 0, "there is room again");
     session.dispatch(0, vec![attempt(3, "b", "ok")]).await;
     let mut ended: Vec<_> = session

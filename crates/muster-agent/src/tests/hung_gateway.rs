@@ -57,3 +57,19 @@ async fn bots_of_another_gateway_and_fast_bots_of_the_same_one_go_on() {
     let each: Vec<_> = (1..=HANGING).chain(100..100 + FAST).chain(200..200 + FAST).map(u64::cast_signed).collect();
     assert_eq!(sent, each, "each once");
 }
+
+#[tokio::test]
+async fn bots_that_hang_leave_room_to_the_others() {
+    let (_bench, mut session) = Bench::with(|config| {
+        (config.attempts_max, config.attempts_per_bot_max) = (8, 8);
+    })
+    .await;
+    session.acknowledge(0).await;
+    let window = session.credit().await.per_bot;
+    assert_eq!(window, 4, "a bot that takes its whole window leaves as much to the other");
+    let hanging = (1..=u64::from(window)).map(|message| attempt(message, "a", "hang"));
+    session.dispatch(0, hanging.collect()).await;
+    let fast = (100..100 + u64::from(window)).map(|message| attempt(message, "b", "ok"));
+    session.dispatch(0, fast.collect()).await;
+    assert_eq!(ended(&mut session, window.into()).await.len(), 4);
+}

@@ -230,6 +230,15 @@ impl Conversation {
         self.send(ServerBody::ReportAck(wire::ReportAck { committed })).await;
     }
 
+    /// The next grant.
+    pub(super) async fn credit(&mut self) -> wire::Credit {
+        self.expect("Credit", |body| match body {
+            AgentBody::Credit(credit) => Some(*credit),
+            _ => None,
+        })
+        .await
+    }
+
     pub(super) async fn goodbye(&mut self) -> wire::goodbye::Reason {
         self.expect("Goodbye", |body| match body {
             AgentBody::Goodbye(goodbye) => Some(goodbye.reason()),

@@ -8,7 +8,7 @@ use muster_proto::agent_v1::agent_frame::Body as AgentBody;
 use muster_proto::agent_v1::server_frame::Body as ServerBody;
 use wire::Outcome::{Cancelled, Expired, Failed, HandedBack, Sent, Uncertain};
 
-use super::server::{Conversation, desired, welcome};
+use super::server::{desired, welcome};
 use super::{Bench, attempt, until};
 use crate::error::{AgentError, Refusal};
 
@@ -343,24 +343,15 @@ async fn a_stored_medium_is_fetched_once_and_one_that_is_gone_fails() {
     assert_eq!(*bench.agent.gateway.media.lock().unwrap(), [b"a picture", b"a picture"]);
 }
 
-async fn credit(session: &mut Conversation) -> wire::Credit {
-    session
-        .expect("Credit", |body| match body {
-            AgentBody::Credit(credit) => Some(*credit),
-            _ => None,
-        })
-        .await
-}
-
 #[tokio::test]
 async fn credit_comes_back_when_the_server_has_the_outcomes() {
     let (_bench, mut session) = Bench::with(|config| config.attempts_max = 8).await;
     session.dispatch(0, (1..=4).map(|id| attempt(id, "a", "ok")).collect()).await;
     let last = session.outcomes(4).await[3].0;
     session.acknowledge(last).await;
-    let mut granted = credit(&mut session).await.attempts_total;
+    let mut granted = session.credit().await.attempts_total;
     while granted < 12 {
-        granted = credit(&mut session).await.attempts_total;
+        granted = session.credit().await.attempts_total;
     }
     assert_eq!(granted, 12);
 }

@@ -981,7 +981,8 @@ pub struct Credit {
     /// Bytes of attempts that may have been dispatched in this session in all.
     #[prost(uint64, tag = "2")]
     pub bytes_total: u64,
-    /// Attempts of one bot that may be held at a time.
+    /// Attempts of one bot that may be held at a time. All bots of the node together have no more than the agent takes, so that
+    /// those whose gateway hangs leave room to the others.
     #[prost(uint32, tag = "3")]
     pub per_bot: u32,
 }

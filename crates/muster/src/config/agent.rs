@@ -56,10 +56,11 @@ pub(crate) struct AgentFile {
     pub(crate) attempts_max: u32,
 
     /// Bytes of messages that the agent takes before it has worked them off.
-    #[config(default = 8_388_608)]
+    #[config(default = 33_554_432)]
     pub(crate) bytes_max: u64,
 
-    /// Messages of one bot that the agent takes before it has worked them off.
+    /// Messages of one bot that the agent takes before it has worked them off. Fewer where the bots of the node have less each of
+    /// `attempts_max`, so that bots whose gateway hangs leave room to the others.
     #[config(default = 64)]
     pub(crate) attempts_per_bot_max: u32,
 

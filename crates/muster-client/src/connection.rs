@@ -7,6 +7,7 @@ use std::time::Duration;
 use muster_domain::TenantId;
 use muster_proto::TENANT_METADATA;
 use muster_proto::v1::bot_service_client::BotServiceClient;
+use muster_proto::v1::contact_service_client::ContactServiceClient;
 use muster_proto::v1::failure_service_client::FailureServiceClient;
 use muster_proto::v1::fleet_service_client::FleetServiceClient;
 use muster_proto::v1::gateway_service_client::GatewayServiceClient;
@@ -150,6 +151,11 @@ impl Server {
     /// Calls about messages that were not sent.
     pub fn failures(&self) -> FailureServiceClient<Line> {
         FailureServiceClient::new(self.line.clone())
+    }
+
+    /// Calls about contacts.
+    pub fn contacts(&self) -> ContactServiceClient<Line> {
+        ContactServiceClient::new(self.line.clone())
     }
 
     /// Calls about inbound messages.

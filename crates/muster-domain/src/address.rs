@@ -14,6 +14,14 @@ pub enum Network {
 }
 
 impl Network {
+    /// All networks, in the order of declaration.
+    pub const ALL: [Network; 2] = [Network::WhatsApp, Network::Null];
+
+    /// Reads [`Network::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|network| network.as_str() == text)
+    }
+
     /// The network's name as operators write it.
     pub fn as_str(self) -> &'static str {
         match self {

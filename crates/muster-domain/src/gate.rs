@@ -87,6 +87,8 @@ pub enum RefuseReason {
     BotBanned,
     /// The bot's node is absent, and the bot does not wait for it.
     NodeAbsent,
+    /// The recipient opted out.
+    RecipientOptedOut,
 }
 
 /// What the gate says.
@@ -127,9 +129,18 @@ pub struct BotFacts<'a> {
     pub backoff: Option<&'a Backoff>,
 }
 
+/// What the gate knows of a recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecipientFacts {
+    /// They opted out: see [`crate::opt_out`].
+    pub opted_out: bool,
+}
+
 /// What the gate knows of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageFacts {
+    /// Whom it is for.
+    pub recipient: RecipientFacts,
     /// Latest time to leave.
     pub expire_time: Timestamp,
     /// Earliest time to leave.
@@ -178,11 +189,20 @@ pub fn decide_bot(bot: &BotFacts<'_>, now: Timestamp) -> Decision {
     Decision::Admit
 }
 
+/// Whether anything may be sent to the recipient. Separate from [`decide`] because it is asked at acceptance too, and when a message
+/// comes back: what may never leave does not wait.
+pub fn decide_recipient(recipient: RecipientFacts) -> Result<(), RefuseReason> {
+    if recipient.opted_out { Err(RefuseReason::RecipientOptedOut) } else { Ok(()) }
+}
+
 /// Whether a message may leave now.
 ///
 /// The order of the checks is the order of what a person would want to hear first: what can never change, what an operator
 /// decided, what is broken, what is only a matter of time.
 pub fn decide(bot: &BotFacts<'_>, message: &MessageFacts, now: Timestamp) -> Decision {
+    if let Err(reason) = decide_recipient(message.recipient) {
+        return Decision::Refuse { reason };
+    }
     if message.expire_time <= now {
         return Decision::Refuse { reason: RefuseReason::Expired };
     }
@@ -231,6 +251,7 @@ mod tests {
 
     fn good_message() -> MessageFacts {
         MessageFacts {
+            recipient: RecipientFacts { opted_out: false },
             expire_time: now() + Duration::from_secs(60),
             not_before: None,
             retry_time: None,
@@ -309,6 +330,11 @@ mod tests {
             decide(&BotFacts { stage: Stage::Retired, ..good_bot() }, &good_message(), now()),
             Decision::Refuse { reason: RefuseReason::BotRetired }
         );
+        let opted_out = MessageFacts { recipient: RecipientFacts { opted_out: true }, ..good_message() };
+        for bot in [good_bot(), BotFacts { hold: Some(&hold), ..good_bot() }] {
+            let refused = Decision::Refuse { reason: RefuseReason::RecipientOptedOut };
+            assert_eq!(decide(&bot, &opted_out, now()), refused, "the recipient's word goes before everything else");
+        }
     }
 
     fn any_bot() -> impl Strategy<Value = BotFacts<'static>> {
@@ -331,21 +357,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_expired_retired_unconnected_or_early_leaves(
+        fn nothing_expired_retired_unconnected_early_or_unwanted_leaves(
             bot in any_bot(), expire in -100i64..100, not_before in any_time(), retry in any_time(), chain in any_time(),
+            opted_out in any::<bool>(),
         ) {
             let message = MessageFacts {
+                recipient: RecipientFacts { opted_out },
                 expire_time: now() + jiff::SignedDuration::from_secs(expire),
                 not_before, retry_time: retry, chain_until: chain,
             };
             match decide(&bot, &message, now()) {
                 Decision::Admit => {
-                    prop_assert!(message.expire_time > now());
+                    prop_assert!(message.expire_time > now() && !opted_out);
                     prop_assert!(bot.stage.may_send() && bot.node_online && !bot.node_cordoned);
                     prop_assert!([not_before, retry].into_iter().flatten().all(|t| t <= now()));
                     prop_assert_eq!(chain, None);
                 }
                 Decision::Wait { until, .. } => prop_assert!(until.is_none_or(|t| t > now())),
+                Decision::Refuse { reason: RefuseReason::RecipientOptedOut } => prop_assert!(opted_out),
                 Decision::Refuse { reason: RefuseReason::Expired } => prop_assert!(message.expire_time <= now()),
                 Decision::Refuse { .. } => prop_assert!(!bot.stage.may_send()),
             }

@@ -8,6 +8,7 @@
 //! | its validity ends | [`after_validity`] |
 //! | a client takes it back | [`after_cancel`] |
 //! | it may not leave | [`after_refusal`] |
+//! | its agent dropped it because its recipient opted out | [`after_opt_out`] |
 //! | somebody decides about it | [`after_decision`] |
 //!
 //! What receipts do is told by [`MessageState::after_receipt`], and when a message leaves by [`crate::gate`]. The promise
@@ -343,6 +344,19 @@ pub fn after_refusal(reason: RefuseReason) -> Step {
         RefuseReason::NodeAbsent => {
             fail(FailureReason::NodeAbsent, "the bot's node was away for longer than the bot waits for it")
         }
+        RefuseReason::RecipientOptedOut => {
+            fail(FailureReason::RecipientOptedOut, "the recipient opted out before the message left")
+        }
+    }
+}
+
+/// What a step becomes whose message's agent was asked to drop it because its recipient opted out: it was not cancelled, unless a
+/// client asked for that too.
+pub fn after_opt_out(facts: &Facts, step: Step) -> Step {
+    let was_dropped = step.to == MessageState::Cancelled && step.end == Some(AttemptEnd::Cancelled);
+    match was_dropped && !facts.cancel_requested {
+        true => Step { end: step.end, ..after_refusal(RefuseReason::RecipientOptedOut) },
+        false => step,
     }
 }
 

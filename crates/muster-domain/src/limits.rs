@@ -121,6 +121,9 @@ pub const LABEL_CHARS_MAX: usize = 63;
 /// Characters of a display name, or of the reason of a hold or a resolution.
 pub const NOTE_CHARS_MAX: usize = 256;
 
+/// Characters of a word by which people opt out: the longest that is known has 13, and a tenant's own may be a short phrase.
+pub const OPT_OUT_WORD_CHARS_MAX: usize = 32;
+
 /// Addresses in one recipient check. Bulk probing is itself a sign of abuse to the networks.
 pub const RECIPIENT_CHECK_MAX: usize = 50;
 

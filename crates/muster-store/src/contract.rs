@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use muster_domain::backlog::Full;
 use muster_domain::bot::{Bot, BotSpec, Connection, Hold, Stage, StateCounts};
+use muster_domain::contact::{Contact, ContactAddress, ContactId};
 use muster_domain::content::MediaDigest;
 use muster_domain::drain::Drain;
 use muster_domain::fleet::Fleet;
@@ -19,8 +20,9 @@ use muster_domain::tenant::{Tenant, TenantSpec};
 use muster_domain::{Address, BotId, GatewayId, MessageId, Network, NodeId, TenantId, Timestamp};
 
 use crate::{
-    ApplyError, AttemptRef, Claim, Claimed, DesiredState, FailedBy, FailedFilter, FailedGroup, Replay, ReplayPart,
-    ReportBatch, ReportsApplied, SessionOpen, SessionOpened, SessionRef,
+    ApplyError, AttemptRef, Claim, Claimed, ContactFilter, DesiredState, FailedBy, FailedFilter, FailedGroup, OptIn,
+    OptInResult, OptOut, OptedOut, Replay, ReplayPart, ReportBatch, ReportsApplied, SessionOpen, SessionOpened,
+    SessionRef,
 };
 
 /// Result of a call to the store.
@@ -248,6 +250,28 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether a medium of the tenant is kept.
     async fn media_exists(&self, tenant: &TenantId, digest: &MediaDigest) -> Result<bool>;
+
+    // ---- contacts --------------------------------------------------------------------------------------------------
+
+    /// Notes that nothing may be sent to the contact of an address any more, to any of its addresses. In the same commit, what
+    /// waits for it fails, and what is under way to it is marked for its agents to drop. From then on nothing is accepted for it,
+    /// and nothing of it claimed. What was said from the same source since its latest opt-in is not kept again.
+    async fn contact_opt_out(&self, tenant: &TenantId, address: &ContactAddress, said: OptOut) -> Result<OptedOut>;
+
+    /// Notes that the contact of an address may be written to again, where [`muster_domain::opt_out::may_opt_in`] allows it.
+    async fn contact_opt_in(&self, tenant: &TenantId, address: &ContactAddress, asked: OptIn) -> Result<OptInResult>;
+
+    /// The contact of an address, with its records.
+    async fn contact_get(&self, tenant: &TenantId, address: &ContactAddress) -> Result<Option<Contact>>;
+
+    /// Contacts by id, after `after`; without their records.
+    async fn contact_list(
+        &self,
+        tenant: &TenantId,
+        filter: ContactFilter,
+        after: Option<ContactId>,
+        limit: u32,
+    ) -> Result<Vec<Contact>>;
 
     // ---- background ------------------------------------------------------------------------------------------------
 
@@ -482,6 +506,8 @@ pub enum AcceptResult {
     BotUnknown,
     /// The bot is out of service for good.
     BotRetired,
+    /// The recipient opted out.
+    RecipientOptedOut,
     /// Too much waits already.
     BacklogFull(Full),
 }

@@ -13,12 +13,14 @@
 mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod contact;
 mod contract;
 mod failed;
 mod session;
 pub mod sqlite;
 
 pub use clock::Clock;
+pub use contact::*;
 pub use contract::*;
 pub use failed::*;
 pub use session::*;

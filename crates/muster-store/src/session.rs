@@ -80,7 +80,7 @@ pub struct SessionOpened {
     pub report_committed: u64,
     /// Held attempts that are no longer the agent's: it forgets those that it has not started.
     pub drop: Vec<AttemptRef>,
-    /// Held attempts that a client wants to take back: the agent is asked to cancel them.
+    /// Held attempts that a client wants to take back, or whose recipients opted out: the agent is asked to cancel them.
     pub cancel: Vec<AttemptRef>,
     /// How many held attempts go on in the session, by bot: they take up places in the lanes.
     pub held: Vec<(BotId, u32)>,
@@ -274,6 +274,8 @@ pub struct ReportsApplied {
     pub wake: Vec<BotId>,
     /// Bots that have left the node and have work where they are now: the node gave a message of theirs back.
     pub elsewhere: Vec<(NodeId, BotId)>,
+    /// Attempts under way to somebody who opted out by one of the reports, by their nodes: the agents are asked to cancel them.
+    pub cancel: Vec<(NodeId, AttemptRef)>,
     /// Something that is parked has become due: see [`crate::Store::wake_due`].
     pub something_due: bool,
 }

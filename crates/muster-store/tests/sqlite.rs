@@ -177,6 +177,20 @@ async fn a_write_that_fails_leaves_the_backlog_as_it_was() {
     assert_eq!(ahead(&fixture).await, 1);
 }
 
+/// P5. What a start reads into memory holds as what was noted before it did.
+#[tokio::test]
+async fn an_opt_out_holds_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("muster.db");
+    let fixture = Fixture::new(reopen(&path).await).await;
+    fixture.opt_out("+5511900000001").await;
+    drop(fixture);
+    let fixture = Fixture::again(reopen(&path).await, muster_domain::TenantId::default_tenant());
+    let new = vec![text("a", "+5511900000001", "hello"), text("a", "+5511900000002", "hello")];
+    let results = fixture.store.message_accept(&fixture.tenant, new).await.unwrap();
+    assert!(matches!(results[..], [AcceptResult::RecipientOptedOut, AcceptResult::Accepted(_)]), "{results:?}");
+}
+
 #[tokio::test]
 async fn a_closed_file_opens_again() {
     let dir = tempfile::tempdir().unwrap();

@@ -17,17 +17,21 @@ use muster_domain::message::{Idempotency, MessageState, NewMessage, Outcome, Pri
 use muster_domain::on_uncertain::OnUncertain;
 use muster_domain::replay::Cause;
 use muster_domain::resolution::Resolution;
+use muster_store::conformance::contacts::address;
 use muster_store::conformance::fixture::{
     Fixture, bot, bot_spec, claim_all, gateway_spec, node_spec, outcome, receipt, refused, sent, text, unknown,
 };
 use muster_store::sqlite::SqliteStore;
-use muster_store::{Claim, Expect, FailedBy, FailedFilter, FleetWrite, MessageFilter, Replay, SessionOpen, SessionRef};
+use muster_store::{
+    AcceptResult, Claim, ContactFilter, Expect, FailedBy, FailedFilter, FleetWrite, MessageFilter, OptIn, Replay,
+    SessionOpen, SessionRef,
+};
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 /// Tables that grow with what was ever sent or with what waits, by the names that the statements give them.
-const GROWING: [&str; 17] = [
+const GROWING: [&str; 21] = [
     "bot",
     "m",
     "message",
@@ -43,6 +47,10 @@ const GROWING: [&str; 17] = [
     "attempt",
     "idempotency",
     "inbound",
+    "c",
+    "contact",
+    "contact_address",
+    "opt_record",
     "d",
     "resolution",
 ];
@@ -132,6 +140,7 @@ async fn exercise(fixture: &Fixture) {
     let waiting = fixture.accept(vec![text("a", "+5511900000001", "hello")]).await[0];
     fixture.store.message_queue_ahead(&fixture.tenant, waiting, PRIORITY_STEP).await.unwrap();
     fixture.store.message_cancel(&fixture.tenant, waiting).await.unwrap();
+    opt_out_and_in(fixture, &session).await;
     fixture.wake_due(100).await;
     let filters = [
         MessageFilter { bot: Some(bot("a")), ..MessageFilter::default() },
@@ -151,6 +160,24 @@ async fn exercise(fixture: &Fixture) {
     wait_for_no_node(fixture, &session).await;
     let owner = BotSpec { address: Some(text("a", "+5511900000009", "").recipient), ..bot_spec("a", "g") };
     fixture.write(vec![FleetWrite::PutBot(owner, Expect::Any)]).await.unwrap();
+}
+
+/// Somebody opts out with a message that waits and one that is under way, and in again.
+async fn opt_out_and_in(fixture: &Fixture, session: &SessionRef) {
+    let recipient = "+5511900000008";
+    fixture.accept(vec![text("b", recipient, "hello")]).await;
+    fixture.claim(session).await;
+    fixture.accept(vec![text("b", recipient, "hello")]).await;
+    let done = fixture.opt_out(recipient).await;
+    assert_eq!((done.failed, done.cancel.len()), (1, 1));
+    let refused = fixture.store.message_accept(&fixture.tenant, vec![text("b", recipient, "hello")]).await.unwrap();
+    assert_eq!(refused, [AcceptResult::RecipientOptedOut]);
+    fixture.store.contact_get(&fixture.tenant, &address(recipient)).await.unwrap();
+    for opted_out in [true, false] {
+        fixture.store.contact_list(&fixture.tenant, ContactFilter { opted_out }, None, 9).await.unwrap();
+    }
+    let asked = OptIn { text: String::new(), proof: "inboundMessages/1".into(), author: String::new() };
+    fixture.store.contact_opt_in(&fixture.tenant, &address(recipient), asked).await.unwrap();
 }
 
 /// A node that is absent, whose bots do not wait for it.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use muster_domain::bot::{Bot, StateCounts};
+use muster_domain::contact::{Contact, ContactAddress, ContactId};
 use muster_domain::content::MediaDigest;
 use muster_domain::fleet::Fleet;
 use muster_domain::gateway::Gateway;
@@ -24,9 +25,10 @@ use muster_domain::{BotId, Epoch, GatewayId, IdStart, MessageId, NodeId, TenantI
 use muster_store::sqlite::SqliteStore;
 use muster_store::{
     AbsencesActed, AcceptResult, ApplyError, AttemptAtNode, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes,
-    Claim, Claimed, Clock, DesiredState, FailedBy, FailedFilter, FailedGroup, FleetWrite, InboundFilter, MessageFilter,
-    Replay, ReplayPart, ReportBatch, ReportsApplied, RequestKey, ResolveResult, Result, RetentionPolicy, SessionOpen,
-    SessionOpened, SessionRef, Store, StoreError, UnderWayFilter, WakeResult,
+    Claim, Claimed, Clock, ContactFilter, DesiredState, FailedBy, FailedFilter, FailedGroup, FleetWrite, InboundFilter,
+    MessageFilter, OptIn, OptInResult, OptOut, OptedOut, Replay, ReplayPart, ReportBatch, ReportsApplied, RequestKey,
+    ResolveResult, Result, RetentionPolicy, SessionOpen, SessionOpened, SessionRef, Store, StoreError, UnderWayFilter,
+    WakeResult,
 };
 use tokio::runtime::Handle;
 
@@ -316,6 +318,13 @@ contract! {
         message_resolutions(tenant: &TenantId, id: MessageId) -> Vec<ResolutionRecord>;
         changes_since(tenant: &TenantId, cursor: u64, bot: Option<&BotId>, limit: u32) -> Changes;
         changes_head(tenant: &TenantId) -> u64;
+        contact_get(tenant: &TenantId, address: &ContactAddress) -> Option<Contact>;
+        contact_list(
+            tenant: &TenantId,
+            filter: ContactFilter,
+            after: Option<ContactId>,
+            limit: u32
+        ) -> Vec<Contact>;
         inbound_get(tenant: &TenantId, id: InboundId) -> Option<Inbound>;
         inbound_list(tenant: &TenantId, filter: &InboundFilter, before: Option<InboundId>, limit: u32) -> Vec<Inbound>;
         inbound_since(tenant: &TenantId, after: Option<InboundId>, bot: Option<&BotId>, limit: u32) -> Vec<Inbound>;
@@ -334,6 +343,8 @@ contract! {
         failed_replay(tenant: &TenantId, replay: Replay) -> ReplayPart;
         message_resolve(tenant: &TenantId, id: MessageId, resolution: Resolution, reason: String) -> ResolveResult;
         media_put(tenant: &TenantId, digest: MediaDigest, bytes: Bytes) -> ();
+        contact_opt_out(tenant: &TenantId, address: &ContactAddress, said: OptOut) -> OptedOut;
+        contact_opt_in(tenant: &TenantId, address: &ContactAddress, asked: OptIn) -> OptInResult;
         wake_due(limit: u32, silence: Duration, uncertain_wait: Duration) -> WakeResult;
         holds_end() -> WakeResult;
         absences_act(serving_since: Timestamp, limit: u32) -> AbsencesActed;

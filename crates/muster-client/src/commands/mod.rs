@@ -2,6 +2,7 @@
 
 mod apply;
 mod bot;
+mod contact;
 mod drain;
 mod failed;
 mod gateway;
@@ -52,6 +53,9 @@ pub enum ClientCommand {
     Tenant(tenant::TenantArgs),
     /// Messages that people sent to bots: list, watch, mark as read
     Inbound(inbound::InboundArgs),
+    /// Recipients: list, show, opt out, opt in
+    #[command(visible_alias = "contacts")]
+    Contact(contact::ContactArgs),
 }
 
 /// Who asks for something that is kept with its author.
@@ -105,6 +109,7 @@ pub async fn run(command: ClientCommand) -> Result<Done, Error> {
         ClientCommand::Gateway(args) => gateway::run(args).await,
         ClientCommand::Tenant(args) => tenant::run(args).await,
         ClientCommand::Inbound(args) => inbound::run(args).await,
+        ClientCommand::Contact(args) => contact::run(args).await,
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod backoff;
 pub mod bot;
+pub mod contact;
 pub mod content;
 pub mod failed;
 pub mod fleet;

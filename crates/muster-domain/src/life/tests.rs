@@ -217,8 +217,28 @@ fn what_may_never_leave_says_why() {
         (RefuseReason::BotRetired, Failed),
         (RefuseReason::BotBanned, Failed),
         (RefuseReason::NodeAbsent, Failed),
+        (RefuseReason::RecipientOptedOut, Failed),
     ] {
         let step = after_refusal(reason);
         assert_eq!((step.to, step.failure.is_some()), (to, to == Failed));
+    }
+}
+
+#[test]
+fn what_was_dropped_for_its_recipient_was_not_cancelled() {
+    for facts in all_facts().filter(|facts| facts.state == Dispatched && facts.attempt_no == 1) {
+        for outcome in outcomes() {
+            let said = Said { attempt_no: 1, by_its_node: true, outcome: &outcome };
+            let Ok(effect) = after_outcome(&facts, said, &Fixed { decision: None, failures: 0 });
+            let Some(before) = step(&effect) else { continue };
+            let after = after_opt_out(&facts, before.clone());
+            if outcome == Outcome::Cancelled && !facts.cancel_requested {
+                let reason = after.failure.as_ref().map(|failure| failure.reason);
+                assert_eq!((after.to, reason), (Failed, Some(FailureReason::RecipientOptedOut)));
+                assert_eq!(after.end, Some(AttemptEnd::Cancelled));
+            } else {
+                assert_eq!(after, *before, "what was sent was sent");
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod absence;
 pub mod bot;
+pub mod contact;
 pub mod content;
 pub mod etag;
 pub mod failures;

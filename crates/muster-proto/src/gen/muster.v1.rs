@@ -2264,6 +2264,750 @@ pub mod bot_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// A recipient.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Contact {
+    /// `contacts/{id}`, output only. It tells no address.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// At least one. No two contacts of a tenant share one.
+    #[prost(message, repeated, tag = "2")]
+    pub addresses: ::prost::alloc::vec::Vec<ContactAddress>,
+    /// Since when nothing may be sent to it; absent while something may.
+    #[prost(message, optional, tag = "3")]
+    pub opt_out_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it became known.
+    #[prost(message, optional, tag = "4")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Every opt-out and opt-in, in order. Nothing of it is ever changed. Lists leave it out.
+    #[prost(message, repeated, tag = "5")]
+    pub opt_records: ::prost::alloc::vec::Vec<OptRecord>,
+}
+/// An address on its network.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ContactAddress {
+    /// `whatsapp` or `null`; `whatsapp` if empty.
+    #[prost(string, tag = "1")]
+    pub network: ::prost::alloc::string::String,
+    /// In any spelling of the network.
+    #[prost(string, tag = "2")]
+    pub address: ::prost::alloc::string::String,
+}
+/// An opt-out or opt-in.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OptRecord {
+    #[prost(enumeration = "OptChange", tag = "1")]
+    pub change: i32,
+    #[prost(enumeration = "OptSource", tag = "2")]
+    pub source: i32,
+    /// What was said: the word as the person wrote it, or the caller's words. May be empty.
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+    /// What shows it: `inboundMessages/{id}`, or where a caller keeps it. May be empty.
+    #[prost(string, tag = "4")]
+    pub proof: ::prost::alloc::string::String,
+    /// Who asked for it, if a caller did and said so.
+    #[prost(string, tag = "5")]
+    pub author: ::prost::alloc::string::String,
+    /// When it became durable.
+    #[prost(message, optional, tag = "6")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetContactRequest {
+    #[prost(message, optional, tag = "1")]
+    pub address: ::core::option::Option<ContactAddress>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetContactResponse {
+    #[prost(message, optional, tag = "1")]
+    pub contact: ::core::option::Option<Contact>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListContactsRequest {
+    /// Rows at most: 50 if zero, 1,000 at the most.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// From the previous answer; the other fields must not change.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only those that opted out.
+    #[prost(bool, tag = "3")]
+    pub opted_out: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListContactsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub contacts: ::prost::alloc::vec::Vec<Contact>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OptOutContactRequest {
+    #[prost(message, optional, tag = "1")]
+    pub address: ::core::option::Option<ContactAddress>,
+    /// What the person said, for people. 256 characters at the most.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+    /// What shows it, such as the number of a call. 256 characters at the most.
+    #[prost(string, tag = "3")]
+    pub proof: ::prost::alloc::string::String,
+    /// Who asks for it. 256 characters at the most.
+    #[prost(string, tag = "4")]
+    pub author: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OptOutContactResponse {
+    #[prost(message, optional, tag = "1")]
+    pub contact: ::core::option::Option<Contact>,
+    /// Messages that waited for it and have FAILED by this call.
+    #[prost(int64, tag = "2")]
+    pub failed: i64,
+    /// Messages under way to it: their agents are asked to drop what has not begun.
+    #[prost(int64, tag = "3")]
+    pub under_way: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OptInContactRequest {
+    #[prost(message, optional, tag = "1")]
+    pub address: ::core::option::Option<ContactAddress>,
+    /// What the person said, for people. 256 characters at the most.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+    /// What shows it: `inboundMessages/{id}` of a message that the person sent, or where the form is kept that they signed. 1 to 256
+    /// characters.
+    #[prost(string, tag = "3")]
+    pub proof: ::prost::alloc::string::String,
+    /// Who asks for it. 256 characters at the most.
+    #[prost(string, tag = "4")]
+    pub author: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OptInContactResponse {
+    #[prost(message, optional, tag = "1")]
+    pub contact: ::core::option::Option<Contact>,
+}
+/// Which way a contact went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OptChange {
+    Unspecified = 0,
+    /// Nothing may be sent to it any more.
+    OptOut = 1,
+    /// Something may be sent to it again.
+    OptIn = 2,
+}
+impl OptChange {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OPT_CHANGE_UNSPECIFIED",
+            Self::OptOut => "OPT_CHANGE_OPT_OUT",
+            Self::OptIn => "OPT_CHANGE_OPT_IN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OPT_CHANGE_UNSPECIFIED" => Some(Self::Unspecified),
+            "OPT_CHANGE_OPT_OUT" => Some(Self::OptOut),
+            "OPT_CHANGE_OPT_IN" => Some(Self::OptIn),
+            _ => None,
+        }
+    }
+}
+/// Where an opt-out or opt-in comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OptSource {
+    Unspecified = 0,
+    /// The person sent a bot a word that means it.
+    Keyword = 1,
+    /// The network said that the person blocked the sender or asked it to stop.
+    Network = 2,
+    /// A caller: what the person said elsewhere.
+    Operator = 3,
+}
+impl OptSource {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OPT_SOURCE_UNSPECIFIED",
+            Self::Keyword => "OPT_SOURCE_KEYWORD",
+            Self::Network => "OPT_SOURCE_NETWORK",
+            Self::Operator => "OPT_SOURCE_OPERATOR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OPT_SOURCE_UNSPECIFIED" => Some(Self::Unspecified),
+            "OPT_SOURCE_KEYWORD" => Some(Self::Keyword),
+            "OPT_SOURCE_NETWORK" => Some(Self::Network),
+            "OPT_SOURCE_OPERATOR" => Some(Self::Operator),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod contact_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Recipients: who opted out, by what, and who opted in again. Who opted out gets nothing: a message to them is refused with
+    /// RECIPIENT_OPTED_OUT, what waits for them FAILS with that reason in the same commit, and what is at an agent and has not begun is
+    /// dropped there.
+    ///
+    /// A person opts out by sending a bot a word that means it, alone (STOP, PARAR, SAIR, BAJA and others); no call is needed for that.
+    #[derive(Debug, Clone)]
+    pub struct ContactServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ContactServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ContactServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ContactServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ContactServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// The contact of an address, with its history. NOT_FOUND (CONTACT_UNKNOWN) for an address of which nothing is known beyond its
+        /// messages.
+        pub async fn get_contact(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetContactRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetContactResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::FrameCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.v1.ContactService/GetContact",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muster.v1.ContactService", "GetContact"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists contacts in the order in which they became known, without their history.
+        pub async fn list_contacts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListContactsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListContactsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::FrameCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.v1.ContactService/ListContacts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muster.v1.ContactService", "ListContacts"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Notes that nothing may be sent to the contact of an address any more. A repeated call changes nothing.
+        pub async fn opt_out_contact(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OptOutContactRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OptOutContactResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::FrameCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.v1.ContactService/OptOutContact",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muster.v1.ContactService", "OptOutContact"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Notes that the contact of an address may be written to again. FAILED_PRECONDITION for one that is not opted out
+        /// (CONTACT_NOT_OPTED_OUT), and where the person said it themself, by a word or through the network, and `proof` does not name a
+        /// message that they sent a bot since then (OWN_WORD_NEEDED).
+        pub async fn opt_in_contact(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OptInContactRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OptInContactResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::FrameCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muster.v1.ContactService/OptInContact",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muster.v1.ContactService", "OptInContact"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod contact_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ContactServiceServer.
+    #[async_trait]
+    pub trait ContactService: std::marker::Send + std::marker::Sync + 'static {
+        /// The contact of an address, with its history. NOT_FOUND (CONTACT_UNKNOWN) for an address of which nothing is known beyond its
+        /// messages.
+        async fn get_contact(
+            &self,
+            request: tonic::Request<super::GetContactRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetContactResponse>,
+            tonic::Status,
+        >;
+        /// Lists contacts in the order in which they became known, without their history.
+        async fn list_contacts(
+            &self,
+            request: tonic::Request<super::ListContactsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListContactsResponse>,
+            tonic::Status,
+        >;
+        /// Notes that nothing may be sent to the contact of an address any more. A repeated call changes nothing.
+        async fn opt_out_contact(
+            &self,
+            request: tonic::Request<super::OptOutContactRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OptOutContactResponse>,
+            tonic::Status,
+        >;
+        /// Notes that the contact of an address may be written to again. FAILED_PRECONDITION for one that is not opted out
+        /// (CONTACT_NOT_OPTED_OUT), and where the person said it themself, by a word or through the network, and `proof` does not name a
+        /// message that they sent a bot since then (OWN_WORD_NEEDED).
+        async fn opt_in_contact(
+            &self,
+            request: tonic::Request<super::OptInContactRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OptInContactResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Recipients: who opted out, by what, and who opted in again. Who opted out gets nothing: a message to them is refused with
+    /// RECIPIENT_OPTED_OUT, what waits for them FAILS with that reason in the same commit, and what is at an agent and has not begun is
+    /// dropped there.
+    ///
+    /// A person opts out by sending a bot a word that means it, alone (STOP, PARAR, SAIR, BAJA and others); no call is needed for that.
+    #[derive(Debug)]
+    pub struct ContactServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ContactServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ContactServiceServer<T>
+    where
+        T: ContactService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/muster.v1.ContactService/GetContact" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetContactSvc<T: ContactService>(pub Arc<T>);
+                    impl<
+                        T: ContactService,
+                    > tonic::server::UnaryService<super::GetContactRequest>
+                    for GetContactSvc<T> {
+                        type Response = super::GetContactResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetContactRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ContactService>::get_contact(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetContactSvc(inner);
+                        let codec = crate::codec::FrameCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muster.v1.ContactService/ListContacts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListContactsSvc<T: ContactService>(pub Arc<T>);
+                    impl<
+                        T: ContactService,
+                    > tonic::server::UnaryService<super::ListContactsRequest>
+                    for ListContactsSvc<T> {
+                        type Response = super::ListContactsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListContactsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ContactService>::list_contacts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListContactsSvc(inner);
+                        let codec = crate::codec::FrameCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muster.v1.ContactService/OptOutContact" => {
+                    #[allow(non_camel_case_types)]
+                    struct OptOutContactSvc<T: ContactService>(pub Arc<T>);
+                    impl<
+                        T: ContactService,
+                    > tonic::server::UnaryService<super::OptOutContactRequest>
+                    for OptOutContactSvc<T> {
+                        type Response = super::OptOutContactResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OptOutContactRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ContactService>::opt_out_contact(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OptOutContactSvc(inner);
+                        let codec = crate::codec::FrameCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muster.v1.ContactService/OptInContact" => {
+                    #[allow(non_camel_case_types)]
+                    struct OptInContactSvc<T: ContactService>(pub Arc<T>);
+                    impl<
+                        T: ContactService,
+                    > tonic::server::UnaryService<super::OptInContactRequest>
+                    for OptInContactSvc<T> {
+                        type Response = super::OptInContactResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OptInContactRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ContactService>::opt_in_contact(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OptInContactSvc(inner);
+                        let codec = crate::codec::FrameCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ContactServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "muster.v1.ContactService";
+    impl<T> tonic::server::NamedService for ContactServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// All set fields must hold.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FailureFilter {
@@ -4983,7 +5727,7 @@ pub struct SendRefusal {
     /// A google.rpc.Code.
     #[prost(int32, tag = "1")]
     pub code: i32,
-    /// Stable, such as INVALID_MESSAGE, BOT_UNKNOWN, BOT_RETIRED, IDEMPOTENCY_KEY_REUSED, BACKLOG_FULL.
+    /// Stable, such as INVALID_MESSAGE, BOT_UNKNOWN, BOT_RETIRED, RECIPIENT_OPTED_OUT, IDEMPOTENCY_KEY_REUSED, BACKLOG_FULL.
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
     /// For people.
@@ -5415,6 +6159,7 @@ pub mod message_service_client {
         }
         /// Accepts one message. The answer means that it is durable: it will end in exactly one final state. RESOURCE_EXHAUSTED with
         /// google.rpc.RetryInfo (BACKLOG_FULL) for one that its bot would not get to within its validity, or where too much waits.
+        /// FAILED_PRECONDITION (RECIPIENT_OPTED_OUT) for one to somebody who wants nothing any more: see ContactService.
         pub async fn send_message(
             &mut self,
             request: impl tonic::IntoRequest<super::SendMessageRequest>,
@@ -5665,6 +6410,7 @@ pub mod message_service_server {
     pub trait MessageService: std::marker::Send + std::marker::Sync + 'static {
         /// Accepts one message. The answer means that it is durable: it will end in exactly one final state. RESOURCE_EXHAUSTED with
         /// google.rpc.RetryInfo (BACKLOG_FULL) for one that its bot would not get to within its validity, or where too much waits.
+        /// FAILED_PRECONDITION (RECIPIENT_OPTED_OUT) for one to somebody who wants nothing any more: see ContactService.
         async fn send_message(
             &self,
             request: tonic::Request<super::SendMessageRequest>,

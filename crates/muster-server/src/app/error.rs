@@ -77,6 +77,8 @@ pub(crate) enum Reason {
     MessageUnknown,
     /// There is no such inbound message.
     InboundMessageUnknown,
+    /// Nothing is known of a contact with this address.
+    ContactUnknown,
     /// There is no such tenant.
     TenantUnknown,
     /// The call is for the operator of the server alone.
@@ -101,6 +103,12 @@ pub(crate) enum Reason {
     FieldFixed,
     /// The bot is out of service for good.
     BotRetired,
+    /// The recipient wants nothing any more.
+    RecipientOptedOut,
+    /// The contact may be written to already.
+    ContactNotOptedOut,
+    /// The contact opted out themself, and only they can take that back.
+    OwnWordNeeded,
     /// The bot's address is known and cannot be changed.
     AddressFixed,
     /// The message is in a final state.
@@ -154,7 +162,7 @@ pub(crate) enum Reason {
 impl Reason {
     /// All reasons, in the order of declaration.
     #[cfg(test)]
-    pub(crate) const ALL: [Reason; 45] = [
+    pub(crate) const ALL: [Reason; 49] = [
         Reason::InvalidRequest,
         Reason::InvalidMessage,
         Reason::RequestTooLarge,
@@ -164,6 +172,7 @@ impl Reason {
         Reason::BotUnknown,
         Reason::MessageUnknown,
         Reason::InboundMessageUnknown,
+        Reason::ContactUnknown,
         Reason::TenantUnknown,
         Reason::OperatorOnly,
         Reason::MediaGone,
@@ -176,6 +185,9 @@ impl Reason {
         Reason::ResourceInUse,
         Reason::FieldFixed,
         Reason::BotRetired,
+        Reason::RecipientOptedOut,
+        Reason::ContactNotOptedOut,
+        Reason::OwnWordNeeded,
         Reason::AddressFixed,
         Reason::MessageFinal,
         Reason::MessageNotUncertain,
@@ -223,6 +235,7 @@ impl Reason {
             Reason::BotUnknown => ("BOT_UNKNOWN", Kind::NotFound),
             Reason::MessageUnknown => ("MESSAGE_UNKNOWN", Kind::NotFound),
             Reason::InboundMessageUnknown => ("INBOUND_MESSAGE_UNKNOWN", Kind::NotFound),
+            Reason::ContactUnknown => ("CONTACT_UNKNOWN", Kind::NotFound),
             Reason::TenantUnknown => ("TENANT_UNKNOWN", Kind::NotFound),
             Reason::OperatorOnly => ("OPERATOR_ONLY", Kind::Denied),
             Reason::MediaGone => ("MEDIA_GONE", Kind::NotFound),
@@ -235,6 +248,9 @@ impl Reason {
             Reason::ResourceInUse => ("RESOURCE_IN_USE", Kind::Refused),
             Reason::FieldFixed => ("FIELD_FIXED", Kind::Refused),
             Reason::BotRetired => ("BOT_RETIRED", Kind::Refused),
+            Reason::RecipientOptedOut => ("RECIPIENT_OPTED_OUT", Kind::Refused),
+            Reason::ContactNotOptedOut => ("CONTACT_NOT_OPTED_OUT", Kind::Refused),
+            Reason::OwnWordNeeded => ("OWN_WORD_NEEDED", Kind::Refused),
             Reason::AddressFixed => ("ADDRESS_FIXED", Kind::Refused),
             Reason::MessageFinal => ("MESSAGE_FINAL", Kind::Refused),
             Reason::MessageNotUncertain => ("MESSAGE_NOT_UNCERTAIN", Kind::Refused),

@@ -249,6 +249,11 @@ fn answer(result: AcceptResult, bot: &BotId) -> Result<Accepted> {
             Err(Error::new(Reason::IdempotencyKeyReused, text).about(first))
         }
         AcceptResult::BacklogFull(full) => Err(backlog::refusal(bot, full)),
+        AcceptResult::RecipientOptedOut => {
+            let text = "the recipient opted out: nothing may be sent to them; `muster contact get ADDRESS` shows since when, and \
+                what they said";
+            Err(Error::new(Reason::RecipientOptedOut, text))
+        }
         AcceptResult::BotUnknown => Err(Error::unknown(Reason::BotUnknown, name)),
         AcceptResult::BotRetired => {
             Err(Error::new(Reason::BotRetired, format!("{name} is out of service for good")).about(name))

@@ -5,6 +5,7 @@
 
 pub(crate) mod backlog;
 pub(crate) mod bots;
+pub(crate) mod contacts;
 pub(crate) mod error;
 pub(crate) mod failures;
 pub(crate) mod fleet;

@@ -5,7 +5,7 @@ use muster_domain::aging;
 use muster_domain::backoff::Backoff;
 use muster_domain::bot::Bot;
 use muster_domain::failure::Scope;
-use muster_domain::gate::{self, BotFacts, Decision, MessageFacts, RefuseReason, WaitReason};
+use muster_domain::gate::{self, BotFacts, Decision, MessageFacts, RecipientFacts, RefuseReason, WaitReason};
 use muster_domain::limits::PRIORITY_STEP;
 use muster_domain::message::{Message, MessageState, Parked};
 use muster_domain::node::Node;
@@ -96,6 +96,8 @@ fn of_gate(
         backoff: bot.backoff.as_ref(),
     };
     let message_facts = MessageFacts {
+        // The commit of an opt-out ends what waits for its contact: whoever is waited for wants it.
+        recipient: RecipientFacts { opted_out: false },
         expire_time: message.expire_time,
         not_before: message.not_before,
         retry_time: None,
@@ -108,6 +110,7 @@ fn of_gate(
             let why = match reason {
                 RefuseReason::Expired => "Its validity ended".to_owned(),
                 RefuseReason::BotRetired => format!("{name} is out of service for good"),
+                RefuseReason::RecipientOptedOut => "The recipient opted out".to_owned(),
                 RefuseReason::BotBanned => format!("The network banned {name}"),
                 RefuseReason::NodeAbsent => format!("The node of {name} is absent for longer than {name} waits for it"),
             };

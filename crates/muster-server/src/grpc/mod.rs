@@ -3,6 +3,7 @@
 mod agent;
 mod bots;
 mod caller;
+mod contacts;
 mod failures;
 mod fleet;
 mod gateways;
@@ -27,6 +28,7 @@ use muster_domain::limits::FRAME_BYTES_MAX;
 use muster_proto::agent_v1::agent_service_server::AgentServiceServer;
 use muster_proto::convert::v1::request_id;
 use muster_proto::v1::bot_service_server::BotServiceServer;
+use muster_proto::v1::contact_service_server::ContactServiceServer;
 use muster_proto::v1::failure_service_server::FailureServiceServer;
 use muster_proto::v1::fleet_service_server::{self, FleetServiceServer};
 use muster_proto::v1::gateway_service_server::GatewayServiceServer;
@@ -76,6 +78,7 @@ pub(crate) async fn routes(
     let agent = agent::Agents { app: Arc::clone(app), sessions: Arc::clone(sessions), running: running.clone() };
     let agent = AgentServiceServer::new(agent).max_decoding_message_size(FRAME_BYTES_MAX);
     let bots = BotServiceServer::new(bots::Bots(Arc::clone(app)));
+    let contacts = ContactServiceServer::new(contacts::Contacts(Arc::clone(app)));
     let failures = FailureServiceServer::new(failures::Failures(Arc::clone(app)));
     let fleet = FleetServiceServer::new(fleet::Fleets(Arc::clone(app))).max_decoding_message_size(FLEET_BYTES_MAX);
     let gateways = GatewayServiceServer::new(gateways::Gateways(Arc::clone(app)));
@@ -90,6 +93,7 @@ pub(crate) async fn routes(
     let mut routes = RoutesBuilder::default();
     serve(&mut routes, &reporter, agent).await;
     serve(&mut routes, &reporter, bots).await;
+    serve(&mut routes, &reporter, contacts).await;
     serve(&mut routes, &reporter, failures).await;
     serve(&mut routes, &reporter, fleet).await;
     serve(&mut routes, &reporter, gateways).await;

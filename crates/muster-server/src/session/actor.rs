@@ -404,7 +404,7 @@ impl Actor {
     }
 
     fn reports_applied(&mut self, applied: ReportsApplied) {
-        let ReportsApplied { committed, finished, wake, elsewhere, something_due } = applied;
+        let ReportsApplied { committed, finished, wake, elsewhere, cancel, something_due } = applied;
         self.report_committed = self.report_committed.max(committed);
         for (bot, attempts) in finished {
             self.credit.finished(&bot, attempts);
@@ -412,6 +412,7 @@ impl Actor {
         }
         wake.into_iter().for_each(|bot| self.bots.add(bot));
         self.wake_elsewhere(elsewhere);
+        self.context.sessions.cancel_all(&self.handle.session.tenant, &cancel);
         let Follow { desired, parked, inbound } = std::mem::take(&mut self.follow);
         self.desired.stale |= desired;
         if parked || something_due {

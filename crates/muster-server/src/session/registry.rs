@@ -209,6 +209,14 @@ impl Sessions {
         self.leave(tenant, node, |notes| notes.cancel(attempt)).unwrap_or(Err(CommandRefused::Offline))
     }
 
+    /// Asks agents to drop attempts whose recipients opted out. The wish is durable: an agent that is away, or that has been asked for
+    /// too much, hears of it in its next session.
+    pub(crate) fn cancel_all(&self, tenant: &TenantId, attempts: &[(NodeId, AttemptRef)]) {
+        for (node, attempt) in attempts {
+            let _ = self.cancel(tenant, node, *attempt);
+        }
+    }
+
     /// Gives the agent of `node` a command for a bot.
     pub(crate) fn command(
         &self,

@@ -6,6 +6,7 @@ mod absences;
 mod agent;
 mod backlog;
 mod commands;
+mod contacts;
 mod desired;
 mod dispatch;
 mod failures;

@@ -36,7 +36,7 @@ async fn every_service_is_healthy_and_shows_itself() {
     };
     let ours: Vec<_> =
         list.service.into_iter().map(|service| service.name).filter(|name| name.starts_with("muster.")).collect();
-    assert_eq!(ours.len(), 10, "{ours:?}");
+    assert_eq!(ours.len(), 11, "{ours:?}");
     let mut health = HealthClient::new(world.channel.clone());
     for service in ours.into_iter().chain([String::new()]) {
         let request = tonic_health::pb::HealthCheckRequest { service };

@@ -2,6 +2,7 @@
 
 use muster_proto::agent_v1::report::Body as ReportBody;
 use muster_proto::agent_v1::{self as wire};
+use muster_proto::v1::contact_service_client::ContactServiceClient;
 use muster_proto::v1::tenant_service_client::TenantServiceClient;
 use muster_proto::{TENANT_METADATA, v1};
 use tonic::transport::Channel;
@@ -116,6 +117,13 @@ async fn no_call_reaches_into_another_tenant() {
     })
     .await;
 
+    let contact = v1::OptOutContactRequest {
+        address: Some(v1::ContactAddress { network: "null".into(), address: "+5511900000001".into() }),
+        text: "foreign".into(),
+        ..Default::default()
+    };
+    ContactServiceClient::new(world.channel.clone()).opt_out_contact(contact).await.unwrap();
+
     let value = |of: &str, field: &str| -> Option<String> {
         let subject = of.trim_end_matches("Request");
         let is = |noun: &str| subject.ends_with(noun);
@@ -132,7 +140,9 @@ async fn no_call_reaches_into_another_tenant() {
             "node_id" | "gateway_id" | "bot_id" => "mine".into(),
             "message" => message.clone(),
             "recipient" | "recipients" | "sender" => "+5511900000001".into(),
-            "body" | "reason" | "author" => "mine".into(),
+            "network" => "null".into(),
+            "address" => "+5511900000001".into(),
+            "body" | "reason" | "author" | "text" | "proof" => "mine".into(),
             "data" => "mine".into(),
             // The oldest change that is kept.
             "cursor" => "0".into(),
@@ -148,7 +158,9 @@ async fn no_call_reaches_into_another_tenant() {
         {
             all.push(call(&world.channel, "default", &format!("/muster.v1.{list}"), Vec::new()).await.unwrap());
         }
-        all.push(call(&world.channel, "default", "/muster.v1.MessageService/ListMessages", Vec::new()).await.unwrap());
+        for list in ["MessageService/ListMessages", "ContactService/ListContacts"] {
+            all.push(call(&world.channel, "default", &format!("/muster.v1.{list}"), Vec::new()).await.unwrap());
+        }
         all
     };
     // Each method comes from a tenant of its own, so that none finds what an earlier one declared.

@@ -208,7 +208,9 @@ CREATE TABLE flight (
     epoch            INTEGER NOT NULL,
     holder_epoch     INTEGER NOT NULL,
     dispatch_time    INTEGER NOT NULL,
-    cancel_requested INTEGER NOT NULL DEFAULT 0
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    -- Its recipient opted out: the agent is asked to drop it, again by each session until it tells.
+    opted_out        INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX flight_by_node ON flight (node_key);
 
@@ -361,6 +363,39 @@ CREATE TABLE inbound (
 ) STRICT;
 CREATE INDEX inbound_by_bot ON inbound (bot_key, inbound_id);
 CREATE INDEX inbound_by_sender ON inbound (sender, inbound_id);
+
+-- Recipients of whom something is known beyond their messages.
+CREATE TABLE contact (
+    contact_id   INTEGER PRIMARY KEY,
+    tenant_key   INTEGER NOT NULL,
+    -- Since when nothing may be sent to it; NULL while something may.
+    opt_out_time INTEGER,
+    create_time  INTEGER NOT NULL
+) STRICT;
+CREATE INDEX contact_by_tenant ON contact (tenant_key, contact_id);
+CREATE INDEX contact_opted_out ON contact (tenant_key, contact_id) WHERE opt_out_time IS NOT NULL;
+
+CREATE TABLE contact_address (
+    tenant_key INTEGER NOT NULL,
+    network    TEXT NOT NULL,
+    address    TEXT NOT NULL,
+    contact_id INTEGER NOT NULL REFERENCES contact,
+    PRIMARY KEY (tenant_key, network, address)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX contact_address_by_contact ON contact_address (contact_id);
+
+-- Every opt-out and opt-in of a contact. Nothing of it is ever changed.
+CREATE TABLE opt_record (
+    contact_id INTEGER NOT NULL REFERENCES contact,
+    record_no  INTEGER NOT NULL,
+    change     INTEGER NOT NULL,
+    source     INTEGER NOT NULL,
+    text       TEXT NOT NULL,
+    proof      TEXT NOT NULL,
+    author     TEXT NOT NULL,
+    time       INTEGER NOT NULL,
+    PRIMARY KEY (contact_id, record_no)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE media (
     digest      BLOB PRIMARY KEY,

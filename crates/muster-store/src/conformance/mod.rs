@@ -12,6 +12,7 @@ pub mod absences;
 pub mod backlog;
 pub mod backoffs;
 pub mod changes;
+pub mod contacts;
 pub mod cordons;
 pub mod dispatching;
 pub mod drains;
@@ -52,6 +53,11 @@ macro_rules! conformance_tests {
             changes:
                 a_cursor_goes_on_without_gap_or_repeat, a_filter_moves_the_cursor, a_late_watcher_is_told_so,
                 commits_wake_watchers;
+            contacts:
+                an_opt_out_ends_what_waits, what_is_under_way_does_not_come_back, a_client_may_cancel_it_too,
+                an_agent_that_was_away_is_asked, what_is_sent_again_fails, a_word_opts_its_sender_out, what_the_network_says_counts,
+                only_their_own_word_takes_it_back, a_repeat_has_its_first_answer,
+                an_opt_out_speaks_to_one_tenant_on_one_network, lists_page_and_filter;
             cordons:
                 a_cordoned_node_gets_nothing_new, a_cordon_set_again_keeps_its_time, a_cordon_goes_with_its_node,
                 what_waits_at_a_node_is_found;

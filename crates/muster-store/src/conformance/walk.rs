@@ -6,17 +6,21 @@ use std::time::Duration;
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::gate::WaitReason;
 use muster_domain::message::{HandbackReason, Message, MessageState, Outcome, Priority, ReceiptKind};
-use muster_domain::{MessageId, Timestamp};
+use muster_domain::{Address, MessageId, Timestamp};
 
+use super::contacts::address;
 use super::fixture::{
     Fixture, PATIENCE, bot, claim_all, connected, connection, outcome, receipt, refused, sent, text, unknown,
 };
-use crate::{AcceptResult, AttemptRef, Claim, Held, MessageFilter, SessionOpen, SessionRef};
+use crate::{AcceptResult, AttemptRef, Claim, Held, MessageFilter, OptIn, OptInResult, SessionOpen, SessionRef};
 
 /// Steps of one walk.
 const STEPS: u32 = 300;
 /// Times that a walk plays with are so short that it meets their ends.
 const MOMENT: Duration = Duration::from_millis(5);
+
+/// The recipient that opts out and in again.
+const FICKLE: &str = "+5511900000002";
 
 /// A walk.
 pub async fn a_first_walk_keeps_the_promises(fixture: Fixture) {
@@ -65,6 +69,8 @@ struct Walk {
     told: BTreeMap<MessageId, MessageState>,
     attempts: BTreeMap<MessageId, u32>,
     cursor: u64,
+    /// [`FICKLE`] wants nothing at present.
+    opted_out: bool,
 }
 
 impl Walk {
@@ -80,6 +86,7 @@ impl Walk {
             told: BTreeMap::new(),
             attempts: BTreeMap::new(),
             cursor: 0,
+            opted_out: false,
             fixture,
         }
     }
@@ -87,7 +94,7 @@ impl Walk {
     async fn run(mut self) {
         let seed = self.dice.0;
         for step in 0..STEPS {
-            let kind = self.dice.below(16);
+            let kind = self.dice.below(17);
             self.place = format!("seed {seed}, step {step}, kind {kind}");
             self.step(kind).await;
             self.check().await;
@@ -108,6 +115,7 @@ impl Walk {
                 self.fixture.wake_due(self.dice.below(20) as u32 + 1).await;
             }
             14 => self.reconnect().await,
+            15 => self.opt_out_or_in().await,
             _ => {
                 let up = self.dice.below(3) > 0;
                 let state =
@@ -131,10 +139,33 @@ impl Walk {
             }
             messages.push(message);
         }
+        let wanted: Vec<bool> = messages.iter().map(|message| !self.has_opted_out(&message.recipient)).collect();
         let results = self.fixture.store.message_accept(&self.fixture.tenant, messages).await.unwrap();
-        // One that is valid for a moment may find too much before it.
-        let good = |result: &AcceptResult| matches!(result, AcceptResult::Accepted(_) | AcceptResult::BacklogFull(_));
-        assert!(results.iter().all(good), "{}: {results:?}", self.place);
+        for (result, is_wanted) in results.iter().zip(wanted) {
+            let good = match result {
+                // One that is valid for a moment may find too much before it.
+                AcceptResult::Accepted(_) | AcceptResult::BacklogFull(_) => is_wanted,
+                other => *other == AcceptResult::RecipientOptedOut && !is_wanted,
+            };
+            assert!(good, "{}: {result:?}", self.place);
+        }
+    }
+
+    /// One of the recipients does not want any more, or wants again.
+    async fn opt_out_or_in(&mut self) {
+        if self.opted_out {
+            let asked = OptIn { text: String::new(), proof: "form".into(), author: String::new() };
+            let came_to =
+                self.fixture.store.contact_opt_in(&self.fixture.tenant, &address(FICKLE), asked).await.unwrap();
+            assert!(matches!(came_to, OptInResult::OptedIn(_)), "{}: {came_to:?}", self.place);
+        } else {
+            self.fixture.opt_out(FICKLE).await;
+        }
+        self.opted_out = !self.opted_out;
+    }
+
+    fn has_opted_out(&self, recipient: &Address) -> bool {
+        self.opted_out && recipient.as_str() == FICKLE
     }
 
     async fn claim(&mut self, limited: bool) {
@@ -155,6 +186,8 @@ impl Walk {
                     && other.parked.is_none_or(|parked| parked.reason != WaitReason::NotBefore)
             });
             assert!(overtaken.is_none(), "{}: {id} overtook {overtaken:?}", self.place);
+            // P5: nothing leaves to somebody who opted out.
+            assert!(!self.has_opted_out(&message.recipient), "{}: {id}", self.place);
             let expected = self.attempts.get(&id).copied().unwrap_or(0) + 1;
             assert_eq!(attempt.attempt.attempt_no, expected, "{}: {id}", self.place);
             self.attempts.insert(id, expected);
@@ -269,6 +302,8 @@ impl Walk {
             assert_eq!(self.told.get(&message.id), Some(&message.state), "{place}: {}", message.id);
             assert_eq!(self.attempts.get(&message.id).copied().unwrap_or(0), message.attempt_no, "{place}");
             assert!(message.parked.is_none() || message.state == MessageState::Waiting, "{place}: {message:?}");
+            let waits_for_nothing = message.state == MessageState::Waiting && self.has_opted_out(&message.recipient);
+            assert!(!waits_for_nothing, "{place}: {message:?}");
         }
     }
 

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use muster_domain::bot::Stage;
 use muster_domain::content::MediaSource;
-use muster_domain::gate::WaitReason;
+use muster_domain::gate::{self, WaitReason};
 use muster_domain::message::{Idempotency, MessageState, NewMessage};
 use muster_domain::{MessageId, Timestamp};
 use rusqlite::params;
 
 use super::code::Code as _;
+use super::directory::Entry;
 use super::facts::Facts;
 use super::queues::{self, Ready};
 use super::txn::Txn;
-use super::{body, expiry, micros};
+use super::{body, expiry, micros, opt_outs};
 use crate::{AcceptResult, Result, StoreError, chain_of};
 
 /// A message on its way into the tables.
@@ -51,9 +52,14 @@ pub(super) fn accept(
         };
         let mut answers = Vec::with_capacity(messages.len());
         for ((message, entry), id) in messages.into_iter().zip(entries).zip(ids) {
+            let wanted = match entry {
+                None => true,
+                Some(entry) => is_wanted(txn, tenant_key, entry, &message)?,
+            };
             let bot_key = match entry {
                 None => Err(AcceptResult::BotUnknown),
                 Some(entry) if entry.stage == Stage::Retired => Err(AcceptResult::BotRetired),
+                Some(_) if !wanted => Err(AcceptResult::RecipientOptedOut),
                 Some(entry) if bounds == Bounds::Waived => Ok(entry.bot_key),
                 Some(entry) => room(txn, tenant_key, entry.bot_key, &message).map(|()| entry.bot_key),
             };
@@ -85,6 +91,12 @@ pub(super) fn accept(
     Ok(results)
 }
 
+/// Whether anything may be sent to the recipient of a message.
+fn is_wanted(txn: &Txn, tenant_key: i64, bot: Entry, message: &NewMessage) -> Result<bool> {
+    let recipient = opt_outs::recipient(txn, tenant_key, bot.kind.network(), &message.recipient)?;
+    Ok(gate::decide_recipient(recipient).is_ok())
+}
+
 /// Whether the bot's backlog takes a message.
 fn room(txn: &Txn, tenant_key: i64, bot_key: i64, message: &NewMessage) -> std::result::Result<(), AcceptResult> {
     let backlog = txn.counts.borrow().backlog(tenant_key, bot_key, message.priority.code());
@@ -104,6 +116,7 @@ fn admit(tenant_key: i64, bot_key: i64, id: MessageId, message: NewMessage) -> A
         state: MessageState::Waiting,
         attempt_no: 0,
         cancel_requested: false,
+        opted_out: false,
         latest: None,
     };
     Accepted { facts, not_before: message.not_before, message }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use muster_domain::bot::{Connection, Hold, Stage};
-use muster_domain::gate::{self, BotFacts, Decision, MessageFacts, WaitReason};
+use muster_domain::gate::{self, BotFacts, Decision, MessageFacts, RecipientFacts, WaitReason};
 use muster_domain::life;
 use muster_domain::message::{MessageState, Priority};
 use muster_domain::resolution::Resolution;
-use muster_domain::{Address, BotId, MessageId, Timestamp};
+use muster_domain::{Address, BotId, MessageId, Network, Timestamp};
 use rusqlite::{Row, params};
 
 use super::backoffs::{self, Sender};
@@ -18,7 +18,7 @@ use super::queues;
 use super::settle::{self, Step};
 use super::turns::{self, InTurn};
 use super::txn::Txn;
-use super::{away, body, bots, micros, time, time_opt};
+use super::{away, body, bots, micros, opt_outs, time, time_opt};
 use crate::{AttemptRef, Claim, Claimed, ClaimedAttempt, Result, StoreError, credit_bytes};
 
 /// When a message is looked at again whose chain is blocked by one that is due itself, and only has to be woken.
@@ -28,6 +28,7 @@ const CHAIN_RECHECK: Duration = Duration::from_millis(50);
 struct ClaimBot {
     id: BotId,
     sender: Sender,
+    network: Network,
     window: u32,
     stage: Stage,
     hold: Option<Hold>,
@@ -101,7 +102,8 @@ pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) 
                 full = true;
                 break;
             }
-            match decide(&facts, &candidate, txn) {
+            let recipient = opt_outs::recipient(txn, tenant_key, bot.network, &candidate.recipient)?;
+            match decide(&facts, recipient, &candidate, txn) {
                 Decision::Admit => {
                     left -= 1;
                     latest = Some(candidate.facts.priority);
@@ -136,8 +138,9 @@ pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) 
     Ok(claimed)
 }
 
-fn decide(bot: &BotFacts<'_>, candidate: &Candidate, txn: &Txn) -> Decision {
+fn decide(bot: &BotFacts<'_>, recipient: RecipientFacts, candidate: &Candidate, txn: &Txn) -> Decision {
     let message = MessageFacts {
+        recipient,
         expire_time: time(candidate.facts.expire_time),
         // What is in the queue has had its own times already.
         not_before: None,
@@ -162,6 +165,7 @@ fn bots(txn: &Txn, tenant_key: i64, fence: Fence, wanted: Vec<(BotId, u32)>) -> 
                 Ok(ClaimBot {
                     id,
                     sender: Sender { bot_key: entry.bot_key, gateway_key: row.get(7)? },
+                    network: entry.kind.network(),
                     window,
                     stage: Stage::decode(row.get(0)?)?,
                     connection: Connection::decode(row.get(1)?)?,
@@ -224,6 +228,7 @@ fn candidate(tenant_key: i64, bot_key: i64, row: &Row<'_>) -> Result<Candidate> 
         state: MessageState::Waiting,
         attempt_no: row.get(4)?,
         cancel_requested: false,
+        opted_out: false,
         latest: None,
     };
     Ok(Candidate {

@@ -7,6 +7,7 @@ use muster_domain::gate::WaitReason;
 use muster_domain::life::AttemptEnd;
 use muster_domain::message::{MessageState, Priority, ReceiptKind};
 use muster_domain::on_uncertain::OnUncertain;
+use muster_domain::opt_out::{OptChange, OptSource};
 use muster_domain::resolution::{DecidedBy, Resolution};
 
 use crate::{Result, StoreError};
@@ -51,6 +52,8 @@ codes!(ReceiptKind { Acknowledged = 1, Delivered = 2, Read = 3, Failed = 4 });
 codes!(OnNodeAbsent { Wait = 0, FailOver = 1, Fail = 2 });
 codes!(Resolution { Sent = 1, Resend = 2, Drop = 3 });
 codes!(DecidedBy { Operator = 0, Policy = 1 });
+codes!(OptChange { OptOut = 1, OptIn = 2 });
+codes!(OptSource { Keyword = 1, Network = 2, Operator = 3 });
 codes!(OnUncertain { Hold = 0, Resend = 1, Drop = 2 });
 codes!(Scope { Message = 1, Recipient = 2, Bot = 3, Gateway = 4 });
 codes!(WaitReason {
@@ -90,6 +93,8 @@ mod tests {
         check(&Resolution::ALL);
         check(&DecidedBy::ALL);
         check(&OnUncertain::ALL);
+        check(&OptChange::ALL);
+        check(&OptSource::ALL);
         check(&Scope::ALL);
         check(&FailureReason::ALL);
     }

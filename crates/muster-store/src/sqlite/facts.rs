@@ -21,6 +21,8 @@ pub(super) struct Facts {
     /// Attempts so far.
     pub(super) attempt_no: i64,
     pub(super) cancel_requested: bool,
+    /// Its recipient opted out while an attempt was under way, and the agent is asked to drop it.
+    pub(super) opted_out: bool,
     /// The latest attempt, if there was one. What a claim found in its queue does not name it.
     pub(super) latest: Option<Latest>,
 }
@@ -41,7 +43,8 @@ const FACTS: &str = "SELECT m.message_id, m.tenant_key, m.bot_key, m.priority, m
     coalesce(f.node_key, s.node_key, (SELECT a.node_key FROM attempt a WHERE a.message_id = m.message_id ORDER BY a.attempt_no DESC)), \
     coalesce(f.epoch, s.epoch, (SELECT a.epoch FROM attempt a WHERE a.message_id = m.message_id ORDER BY a.attempt_no DESC)), \
     coalesce(f.dispatch_time, s.dispatch_time, \
-    (SELECT a.dispatch_time FROM attempt a WHERE a.message_id = m.message_id ORDER BY a.attempt_no DESC)) \
+    (SELECT a.dispatch_time FROM attempt a WHERE a.message_id = m.message_id ORDER BY a.attempt_no DESC)), \
+    coalesce(f.opted_out, 0) \
     FROM message m LEFT JOIN flight f ON f.message_id = m.message_id LEFT JOIN settled s ON s.message_id = m.message_id WHERE ";
 
 impl Facts {
@@ -75,6 +78,7 @@ impl Facts {
             // The numbers of WAITING and DISPATCHED are what the query makes of the missing or present flight.
             state: MessageState::decode(row.get(6)?)?,
             cancel_requested: row.get(7)?,
+            opted_out: row.get(12)?,
             attempt_no: row.get(8)?,
             latest,
         })

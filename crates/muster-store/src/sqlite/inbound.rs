@@ -1,9 +1,12 @@
 //! Messages that people sent to bots.
 
-use muster_domain::content::{Courtesy, ReplyTarget};
+use muster_domain::contact::ContactAddress;
+use muster_domain::content::{Content, Courtesy, ReplyTarget};
 use muster_domain::inbound::{Inbound, InboundId, NewInbound};
 use muster_domain::on_uncertain::OnUncertain;
-use muster_domain::{Address, BotId, MessageId};
+use muster_domain::opt_out::OptSource;
+use muster_domain::opt_out_words::is_opt_out;
+use muster_domain::{Address, BotId, MessageId, Network, NodeId};
 use rusqlite::params;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
@@ -11,19 +14,21 @@ use sqlx::{QueryBuilder, Row as _, Sqlite};
 use super::directory::bot_id;
 use super::error::failed;
 use super::txn::Txn;
-use super::{body, micros, time};
-use crate::{InboundFilter, Result, StoreError};
+use super::{body, micros, opt_outs, time};
+use crate::{AttemptRef, InboundFilter, OptOut, Result, StoreError};
 
 const INBOUND: &str = "SELECT i.inbound_id, b.bot_id, i.network_id, i.sender, i.participant, i.sender_name, i.body, i.receive_time \
     FROM inbound i JOIN bot b USING (bot_key) WHERE i.tenant_key = ";
 
-/// Keeps inbound messages. One that is known already, by the network's own id, is skipped.
-pub(super) fn insert(txn: &mut Txn, tenant_key: i64, messages: &[NewInbound]) -> Result<()> {
+/// Keeps inbound messages. One that is known already, by the network's own id, is skipped. Who opts out by one is opted out in the
+/// same commit, before anybody can see the message. Returns the attempts under way to them, which their agents should drop.
+pub(super) fn insert(txn: &mut Txn, tenant_key: i64, messages: &[NewInbound]) -> Result<Vec<(NodeId, AttemptRef)>> {
+    let mut cancel = Vec::new();
     for message in messages {
         let Some(entry) = txn.directory.bot(tenant_key, &message.bot) else { continue };
         let id = txn.issue_id();
         let reply_to = message.reply_to.clone().map(|network_id| ReplyTarget { network_id, resource: None });
-        txn.execute(
+        let is_new = txn.execute(
             "INSERT INTO inbound (inbound_id, tenant_key, bot_key, network_id, sender, participant, sender_name, \
              body, receive_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (bot_key, network_id) DO NOTHING",
             params![
@@ -38,8 +43,29 @@ pub(super) fn insert(txn: &mut Txn, tenant_key: i64, messages: &[NewInbound]) ->
                 micros(message.receive_time),
             ],
         )?;
+        if is_new == 1 {
+            cancel.extend(opt_out(txn, tenant_key, entry.kind.network(), InboundId(id), message)?);
+        }
     }
-    Ok(())
+    Ok(cancel)
+}
+
+/// Opts the sender out if the message says so. A word in a group is said to the group, and opts nobody out.
+fn opt_out(
+    txn: &mut Txn,
+    tenant_key: i64,
+    network: Network,
+    id: InboundId,
+    message: &NewInbound,
+) -> Result<Vec<(NodeId, AttemptRef)>> {
+    let Content::Text { body } = &message.content else { return Ok(Vec::new()) };
+    if message.participant.is_some() || !is_opt_out(&message.content) {
+        return Ok(Vec::new());
+    }
+    let sender = ContactAddress { network, address: message.sender.clone() };
+    let (source, text, proof) = (OptSource::Keyword, body.trim().to_owned(), id.resource_name());
+    let said = OptOut { source, text, proof, author: String::new() };
+    Ok(opt_outs::opt_out(txn, tenant_key, &sender, said)?.cancel)
 }
 
 fn inbound(row: &SqliteRow) -> Result<Inbound> {

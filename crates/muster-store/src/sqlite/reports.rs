@@ -12,6 +12,7 @@ use rusqlite::params;
 use super::code::Code as _;
 use super::facts::{self, Facts};
 use super::fence::{self, Fence};
+use super::opt_outs::{self, Refused, Signal};
 use super::settle::{self, Step, Told};
 use super::txn::Txn;
 use super::{attempts, away, backoffs, bots, duration_us, inbound, micros, receipts, resolve, sessions};
@@ -39,14 +40,20 @@ pub(super) fn apply(txn: &mut Txn, tenant_key: i64, fence: Fence, batch: ReportB
         return Ok(applied);
     }
     let (mut outcomes, mut received, mut inbounds) = (Vec::new(), Vec::new(), Vec::new());
+    let mut unwanted = Vec::new();
     let mut connections = BTreeMap::new();
     for Report { time, body } in fresh {
         match body {
             ReportBody::Outcome { attempt, outcome, queued, gateway } => {
+                if let Outcome::Failed(failure) = &outcome {
+                    unwanted.extend(Signal::of(failure, Refused::Message(attempt.message_id)));
+                }
                 outcomes.push(OutcomeReport { attempt, outcome, queued, gateway });
             }
             ReportBody::Receipt { bot, network_id, kind, failure } => {
                 if let Some(entry) = txn.directory.bot(tenant_key, &bot) {
+                    let refused = || Refused::Named { bot_key: entry.bot_key, network_id: network_id.clone() };
+                    unwanted.extend(failure.as_ref().and_then(|failure| Signal::of(failure, refused())));
                     received.push(receipts::Receipt { bot_key: entry.bot_key, network_id, kind, time, failure });
                 }
             }
@@ -61,7 +68,10 @@ pub(super) fn apply(txn: &mut Txn, tenant_key: i64, fence: Fence, batch: ReportB
     outcomes_apply(txn, fence, outcomes, &mut applied)?;
     // After the outcomes: a receipt may overtake the answer that names its message.
     receipts::apply(txn, &received)?;
-    inbound::insert(txn, tenant_key, &inbounds)?;
+    applied.cancel = inbound::insert(txn, tenant_key, &inbounds)?;
+    for signal in unwanted {
+        applied.cancel.extend(opt_outs::by_network(txn, tenant_key, signal)?);
+    }
     for (bot, (time, connection, detail, address, banned)) in connections {
         let wakes = connection_apply(txn, tenant_key, fence, &bot, time, connection, detail, address, banned)?;
         if wakes {
@@ -182,7 +192,8 @@ fn step(txn: &Txn, fence: Fence, facts: Facts, report: OutcomeReport, refusals: 
     let OutcomeReport { attempt, outcome, queued, gateway } = report;
     let said = Said { attempt_no: attempt.attempt_no, by_its_node: facts.is_of(fence.node_key), outcome: &outcome };
     let past = Rows { txn, message_id: facts.message_id, refusals };
-    let Effect { follows, conflict } = life::after_outcome(&facts.life(micros(txn.now)), said, &past)?;
+    let life = facts.life(micros(txn.now));
+    let Effect { follows, conflict } = life::after_outcome(&life, said, &past)?;
     let told = Told {
         attempt_no: attempt.attempt_no.into(),
         network_id: if let Outcome::Sent { network_id } = outcome { Some(network_id) } else { None },
@@ -194,6 +205,7 @@ fn step(txn: &Txn, fence: Fence, facts: Facts, report: OutcomeReport, refusals: 
     }
     Ok(match follows {
         Follows::Nothing => None,
+        Follows::Step(step) if facts.opted_out => Some(Step::told(facts, life::after_opt_out(&life, step), told)),
         Follows::Step(step) => Some(Step::told(facts, step, told)),
         Follows::SentBeside => {
             attempts::sent_after_all(txn, facts.message_id, &told.came_to(AttemptEnd::Sent))?;

@@ -146,7 +146,7 @@ fn adopt(txn: &Txn, fence: Fence, held: &[Held], report_committed: u64) -> Resul
             Some(facts) => {
                 adopt.execute(params![fence.epoch, facts.message_id])?;
                 *of_bots.entry(facts.bot_key).or_default() += 1;
-                if facts.cancel_requested {
+                if facts.cancel_requested || facts.opted_out {
                     cancel.push(attempt);
                 }
             }

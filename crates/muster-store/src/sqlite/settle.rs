@@ -13,7 +13,7 @@ use super::code::Code as _;
 use super::facts::Facts;
 use super::queues::{self, Ready};
 use super::txn::Txn;
-use super::{attempts, micros, policy};
+use super::{attempts, micros, opt_outs, policy};
 use crate::{Result, StoreError};
 
 /// One step: a message leaves the state that its facts tell for another one.
@@ -79,6 +79,8 @@ impl Step {
             MessageState::Waiting => false,
             MessageState::Expired => end == Some(AttemptEnd::Expired),
             MessageState::Cancelled => end == Some(AttemptEnd::Cancelled),
+            // Its agent dropped it because its recipient opted out.
+            MessageState::Failed => end != Some(AttemptEnd::Cancelled),
             _ => true,
         }
     }
@@ -151,6 +153,10 @@ pub(super) fn apply(txn: &mut Txn, mut steps: Vec<Step>) -> Result<()> {
     }
     let uncertain = steps.iter().filter(|step| step.becomes(MessageState::Uncertain));
     let uncertain: Vec<i64> = uncertain.map(|step| step.facts.message_id).collect();
+    let returned = steps.into_iter().filter(|step| step.to == MessageState::Waiting);
+    let returned =
+        returned.map(|step| Facts { state: MessageState::Waiting, opted_out: false, ..step.facts }).collect();
+    opt_outs::refuse_returned(txn, returned)?;
     policy::look(txn, &uncertain)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use muster_domain::bot::{Bot, StateCounts};
+use muster_domain::contact::{Contact, ContactAddress, ContactId};
 use muster_domain::content::MediaDigest;
 use muster_domain::fleet::Fleet;
 use muster_domain::gateway::Gateway;
@@ -20,14 +21,14 @@ use super::fence::{self, Fence};
 use super::txn::Txn;
 use super::writer::{SERVER, Turn};
 use super::{
-    SqliteStore, absences, attempts, bots, change_log, claim, desired, drains, failed, fleet, inbound, media, messages,
-    nodes, replay, reports, resolve, retention, sessions, tenants, turns, wake,
+    SqliteStore, absences, attempts, bots, change_log, claim, contacts, desired, drains, failed, fleet, inbound, media,
+    messages, nodes, opt_outs, replay, reports, resolve, retention, sessions, tenants, turns, wake,
 };
 use crate::{
     AbsencesActed, AcceptResult, ApplyError, AttemptAtNode, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes,
-    Claim, Claimed, DesiredState, FailedBy, FailedFilter, FailedGroup, FleetWrite, InboundFilter, MessageFilter,
-    Replay, ReplayPart, ReportBatch, ReportsApplied, RequestKey, ResolveResult, Result, RetentionPolicy, SessionOpen,
-    SessionOpened, SessionRef, Store, UnderWayFilter, WakeResult,
+    Claim, Claimed, ContactFilter, DesiredState, FailedBy, FailedFilter, FailedGroup, FleetWrite, InboundFilter,
+    MessageFilter, OptIn, OptInResult, OptOut, OptedOut, Replay, ReplayPart, ReportBatch, ReportsApplied, RequestKey,
+    ResolveResult, Result, RetentionPolicy, SessionOpen, SessionOpened, SessionRef, Store, UnderWayFilter, WakeResult,
 };
 
 impl SqliteStore {
@@ -316,6 +317,30 @@ impl Store for SqliteStore {
 
     async fn media_exists(&self, tenant: &TenantId, digest: &MediaDigest) -> Result<bool> {
         media::exists(&self.readers, self.tenant(tenant)?, digest).await
+    }
+
+    async fn contact_opt_out(&self, tenant: &TenantId, address: &ContactAddress, said: OptOut) -> Result<OptedOut> {
+        let (tenant_key, address) = (self.tenant(tenant)?, address.clone());
+        self.writer.call(Turn::of(tenant_key), move |txn| opt_outs::opt_out(txn, tenant_key, &address, said)).await
+    }
+
+    async fn contact_opt_in(&self, tenant: &TenantId, address: &ContactAddress, asked: OptIn) -> Result<OptInResult> {
+        let (tenant_key, address) = (self.tenant(tenant)?, address.clone());
+        self.writer.call(Turn::of(tenant_key), move |txn| opt_outs::opt_in(txn, tenant_key, &address, asked)).await
+    }
+
+    async fn contact_get(&self, tenant: &TenantId, address: &ContactAddress) -> Result<Option<Contact>> {
+        contacts::get(&self.readers, self.tenant(tenant)?, address).await
+    }
+
+    async fn contact_list(
+        &self,
+        tenant: &TenantId,
+        filter: ContactFilter,
+        after: Option<ContactId>,
+        limit: u32,
+    ) -> Result<Vec<Contact>> {
+        contacts::list(&self.readers, self.tenant(tenant)?, filter, after, limit).await
     }
 
     async fn wake_due(&self, limit: u32, silence: Duration, uncertain_wait: Duration) -> Result<WakeResult> {

@@ -11,6 +11,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, Row}
 use super::change_log::{self, Change};
 use super::counts::Counts;
 use super::directory::{Directory, Edit};
+use super::opt_outs::OptOuts;
 use super::turns::Turns;
 use super::under_way::UnderWay;
 use crate::{Clock, Result};
@@ -29,6 +30,8 @@ pub(super) struct Txn {
     pub(super) turns: Turns,
     /// What is known of messages under way.
     pub(super) under_way: UnderWay,
+    /// Which addresses may be opted out.
+    pub(super) opt_outs: OptOuts,
     /// How many messages are in each state. Changed while statements run, which borrow the transaction.
     pub(super) counts: RefCell<Counts>,
     last_id: Option<MessageId>,
@@ -54,11 +57,12 @@ impl Txn {
         id_start: IdStart,
     ) -> Result<Self> {
         let last = "SELECT (SELECT max(message_id) FROM message), (SELECT max(inbound_id) FROM inbound), \
-            (SELECT max(last_seq) FROM change)";
-        let (message, inbound, head): (Option<i64>, Option<i64>, Option<i64>) =
-            connection.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            (SELECT max(contact_id) FROM contact), (SELECT max(last_seq) FROM change)";
+        let (message, inbound, contact, head): (Option<i64>, Option<i64>, Option<i64>, Option<i64>) =
+            connection.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         Ok(Txn {
             counts: RefCell::new(Counts::load(&connection)?),
+            opt_outs: OptOuts::load(&connection)?,
             connection,
             now: clock.now(),
             clock,
@@ -66,7 +70,7 @@ impl Txn {
             something_due: false,
             turns: Turns::default(),
             under_way: UnderWay::default(),
-            last_id: message.max(inbound).and_then(MessageId::from_raw),
+            last_id: message.max(inbound).max(contact).and_then(MessageId::from_raw),
             id_start,
             changes: Vec::new(),
             edits: Vec::new(),

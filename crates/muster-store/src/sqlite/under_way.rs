@@ -55,6 +55,7 @@ mod tests {
             state: MessageState::Dispatched,
             attempt_no: 1,
             cancel_requested: false,
+            opted_out: false,
             latest: None,
         }
     }

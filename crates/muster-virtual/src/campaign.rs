@@ -145,7 +145,7 @@ impl Summary {
             }
         }
         match self.failures.len() {
-            0 => println!("Every promise held (P1, P2, P3, P6)."),
+            0 => println!("Every promise held (P1, P2, P3, P5, P6)."),
             failures => println!("\n{failures} of {} seeds broke something.", self.seeds),
         }
         Ok(())

@@ -273,7 +273,7 @@ impl Clients {
         }
     }
 
-    /// Sends until the answer is there. Returns the message's name.
+    /// Sends until the answer is there. Returns the message's name; empty if its recipient opted out.
     async fn send(&self, messages: &mut MessageServiceClient<Channel>, message: &Message) -> String {
         loop {
             let patience = if self.weather.strikes(self.weather.odds.impatient_client) {
@@ -302,6 +302,12 @@ impl Clients {
                 }
                 // The backup may be older than the fleet: whoever puts it back declares what is missing.
                 Ok(Err(status)) if status.code() == Code::NotFound && self.was_restored() => self.declare().await,
+                // The recipient wants nothing any more: there is nothing to call by a name.
+                Ok(Err(status)) if self.storm.habits.opts_out && status.code() == Code::FailedPrecondition => {
+                    let key = &message.idempotency_key;
+                    self.weather.chronicle.event(HOST, format_args!("{key} is refused: {}", status.message()));
+                    return String::new();
+                }
                 Ok(Err(status)) => self.note_refusal("a good message", &status),
                 Err(_) => {}
             }

@@ -91,7 +91,7 @@ impl VirtualGateway {
         let (agent, recipient) = (self.agent.clone(), request.recipient.clone());
         let mut entries = self.ledger.entries();
         let network_id = format!("net-{}", entries.len());
-        self.mailbox.tells_of(bot, &network_id);
+        self.mailbox.tells_of(bot, &recipient, &network_id);
         entries.push(Taken { at, agent, bot: bot.clone(), recipient, message, body, network_id: network_id.clone() });
         Sent { network_id }
     }
@@ -183,7 +183,6 @@ impl Gateway for VirtualGateway {
     }
 
     fn read_webhook(&self, request: &WebhookRequest<'_>) -> Result<Vec<Event>, WebhookError> {
-        let (network_id, kind) = receipts::read(request.body).ok_or(WebhookError::Malformed)?;
-        Ok(vec![Event::Receipt { network_id, kind, failure: None }])
+        Ok(vec![receipts::read(request.body).ok_or(WebhookError::Malformed)?])
     }
 }

@@ -84,7 +84,7 @@ impl Outcome {
             println!("BROKEN  {violation}");
         }
         if self.violations.is_empty() {
-            println!("Every promise held (P1, P2, P3, P6).");
+            println!("Every promise held (P1, P2, P3, P5, P6).");
         }
         Ok(())
     }

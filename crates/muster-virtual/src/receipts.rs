@@ -1,13 +1,15 @@
-//! What the networks say later about messages, on its way from the gateways to the agents: webhooks that are late, repeated and
-//! lost.
+//! What the networks say later about messages, and what recipients answer, on its way from the gateways to the agents: webhooks that
+//! are late, repeated and lost.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use muster_domain::BotId;
+use muster_domain::content::Content;
 use muster_domain::message::ReceiptKind;
+use muster_domain::{Address, BotId};
+use muster_gateway::Event;
 use muster_proto::v1::MessageState;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
@@ -24,11 +26,15 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How often a gateway posts a webhook that is not answered with 200, before it gives up.
 const TRIES_MAX: u32 = 10;
 
+/// Of messages that arrive, one in so many is answered with a word that opts out, where recipients do that.
+const OPT_OUT_ONE_IN: u32 = 15;
+
 /// What is there to be told: what happened to a message, by its name at the network.
 struct Letter {
     to: String,
     path: String,
     network_id: String,
+    recipient: Address,
 }
 
 /// Where a gateway puts what its network says about the messages that it took.
@@ -42,10 +48,11 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     /// The network took a message, and may tell more about it later.
-    pub(crate) fn tells_of(&self, bot: &BotId, network_id: &str) {
+    pub(crate) fn tells_of(&self, bot: &BotId, recipient: &Address, network_id: &str) {
         let Some(office) = &self.office else { return };
         let path = format!("/webhook/{}/{bot}", self.gateway);
-        let letter = Letter { to: self.to.clone(), path, network_id: network_id.to_owned() };
+        let (network_id, recipient) = (network_id.to_owned(), recipient.clone());
+        let letter = Letter { to: self.to.clone(), path, network_id, recipient };
         if office.letters.send(letter).is_ok() {
             office.receipts.known().open += 1;
         }
@@ -100,13 +107,14 @@ impl PostOffice {
         receipts: Receipts,
         network: Network,
         weather: Weather,
+        opts_out: bool,
     ) -> (PostOffice, impl Future<Output = ()> + Send + 'static) {
         let (letters, mut inbox) = mpsc::unbounded_channel();
         let office = PostOffice { letters, receipts: receipts.clone() };
         let run = async move {
             while let Some(letter) = inbox.recv().await {
-                let carrier =
-                    Carrier { receipts: receipts.clone(), network: network.clone(), weather: weather.clone() };
+                let (receipts, network, weather) = (receipts.clone(), network.clone(), weather.clone());
+                let carrier = Carrier { receipts, network, weather, opts_out };
                 tokio::spawn(carrier.carry(letter));
             }
         };
@@ -118,6 +126,7 @@ struct Carrier {
     receipts: Receipts,
     network: Network,
     weather: Weather,
+    opts_out: bool,
 }
 
 impl Carrier {
@@ -132,28 +141,39 @@ impl Carrier {
                 self.tell(&letter, *kind).await;
             }
         }
+        if self.opts_out && chance.one_in(OPT_OUT_ONE_IN) {
+            let body = format!("in-{} {} Stop.", letter.network_id, letter.recipient.as_str());
+            self.post_until_answered(&letter, &body).await;
+        }
         self.receipts.known().open -= 1;
     }
 
-    /// Posts until it is answered.
+    /// Tells of a receipt.
     async fn tell(&self, letter: &Letter, kind: ReceiptKind) {
-        for _ in 0..TRIES_MAX {
-            self.receipts.known().posted.insert(letter.network_id.clone(), kind);
-            let answer = tokio::time::timeout(PATIENCE, self.post(letter, kind)).await;
-            if matches!(answer, Ok(Ok(200))) {
-                let what = format_args!("{} is known as {kind:?}", letter.network_id).to_string();
-                self.weather.chronicle.event(&letter.to, what);
-                self.receipts.known().acknowledged.insert(letter.network_id.clone(), kind);
-                return;
-            }
-            tokio::time::sleep(self.weather.chance.millis(200, 3_000)).await;
+        self.receipts.known().posted.insert(letter.network_id.clone(), kind);
+        let body = format!("{} {}", letter.network_id, if kind == ReceiptKind::Read { "read" } else { "delivered" });
+        if self.post_until_answered(letter, &body).await {
+            let what = format_args!("{} is known as {kind:?}", letter.network_id).to_string();
+            self.weather.chronicle.event(&letter.to, what);
+            self.receipts.known().acknowledged.insert(letter.network_id.clone(), kind);
         }
     }
 
+    /// Posts until it is answered, or given up.
+    async fn post_until_answered(&self, letter: &Letter, body: &str) -> bool {
+        for _ in 0..TRIES_MAX {
+            let answer = tokio::time::timeout(PATIENCE, self.post(letter, body)).await;
+            if matches!(answer, Ok(Ok(200))) {
+                return true;
+            }
+            tokio::time::sleep(self.weather.chance.millis(200, 3_000)).await;
+        }
+        false
+    }
+
     /// One webhook. Returns the status of the answer.
-    async fn post(&self, letter: &Letter, kind: ReceiptKind) -> io::Result<u16> {
+    async fn post(&self, letter: &Letter, body: &str) -> io::Result<u16> {
         let mut line = self.network.connect(HOST, &letter.to).await?;
-        let body = format!("{} {}", letter.network_id, if kind == ReceiptKind::Read { "read" } else { "delivered" });
         let (path, length) = (&letter.path, body.len());
         let request = format!(
             "POST {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -166,15 +186,26 @@ impl Carrier {
     }
 }
 
-/// Reads a webhook: the network's name of a message, and what happened to it.
-pub(crate) fn read(body: &[u8]) -> Option<(String, ReceiptKind)> {
-    let (network_id, kind) = std::str::from_utf8(body).ok()?.split_once(' ')?;
-    let kind = match kind {
-        "delivered" => ReceiptKind::Delivered,
-        "read" => ReceiptKind::Read,
-        _ => return None,
-    };
-    Some((network_id.to_owned(), kind))
+/// Reads a webhook: the network's name of a message, and what happened to it, or who sent it and what it says.
+pub(crate) fn read(body: &[u8]) -> Option<Event> {
+    let (network_id, told) = std::str::from_utf8(body).ok()?.split_once(' ')?;
+    let receipt = |kind| Event::Receipt { network_id: network_id.to_owned(), kind, failure: None };
+    Some(match told {
+        "delivered" => receipt(ReceiptKind::Delivered),
+        "read" => receipt(ReceiptKind::Read),
+        said => {
+            let (sender, body) = said.split_once(' ')?;
+            Event::Inbound {
+                network_id: network_id.to_owned(),
+                sender: Address::from_stored(sender),
+                participant: None,
+                sender_name: String::new(),
+                content: Content::Text { body: body.to_owned() },
+                reply_to: None,
+                time: None,
+            }
+        }
+    })
 }
 
 /// Whether a message that a receipt was about is in a state that takes the receipt into account. One that is `UNCERTAIN` or was

@@ -4,7 +4,7 @@
 //! time. How long a call takes, and what becomes of it, is the seed's: a call may be slow, may find the disk full, and its
 //! host may crash right before the commit, or right after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,10 +25,10 @@ use muster_domain::{BotId, Epoch, GatewayId, IdStart, MessageId, NodeId, TenantI
 use muster_store::sqlite::SqliteStore;
 use muster_store::{
     AbsencesActed, AcceptResult, ApplyError, AttemptAtNode, AttemptRecord, BotFilter, BotRoute, CancelResult, Changes,
-    Claim, Claimed, Clock, ContactFilter, DesiredState, FailedBy, FailedFilter, FailedGroup, FleetWrite, InboundFilter,
-    MessageFilter, OptIn, OptInResult, OptOut, OptedOut, Replay, ReplayPart, ReportBatch, ReportsApplied, RequestKey,
-    ResolveResult, Result, RetentionPolicy, SessionOpen, SessionOpened, SessionRef, Store, StoreError, UnderWayFilter,
-    WakeResult,
+    Claim, Claimed, ClaimedAttempt, Clock, ContactFilter, DesiredState, FailedBy, FailedFilter, FailedGroup,
+    FleetWrite, InboundFilter, MessageFilter, OptIn, OptInResult, OptOut, OptedOut, Replay, ReplayPart, ReportBatch,
+    ReportsApplied, RequestKey, ResolveResult, Result, RetentionPolicy, SessionOpen, SessionOpened, SessionRef, Store,
+    StoreError, UnderWayFilter, WakeResult,
 };
 use tokio::runtime::Handle;
 
@@ -231,6 +231,21 @@ impl VirtualStore {
         }
     }
 
+    /// P5: nothing is claimed for somebody who opted out. No opt-out comes between a claim and this look.
+    async fn check_recipients(&self, session: &SessionRef, claimed: &Claimed) {
+        if claimed.attempts.is_empty() {
+            return;
+        }
+        let filter = ContactFilter { opted_out: true };
+        let opted_out = self.real.contact_list(&session.tenant, filter, None, 1_000).await.unwrap_or_default();
+        let addresses: BTreeSet<_> = opted_out.iter().flat_map(|contact| &contact.addresses).collect();
+        let unwanted = |attempt: &&ClaimedAttempt| addresses.iter().any(|known| known.address == attempt.recipient);
+        for attempt in claimed.attempts.iter().filter(unwanted) {
+            let what = format!("{} was claimed for {}", attempt.attempt, attempt.recipient.as_str());
+            self.database.weather.chronicle.violation("P5", format_args!("{what}, who had opted out"));
+        }
+    }
+
     async fn delay(&self, name: &str) {
         let weather = &self.database.weather;
         if weather.strikes(weather.odds.slow_database) {
@@ -275,6 +290,16 @@ macro_rules! contract {
                     Ok(opened)
                 })
                 .await
+            }
+
+            async fn dispatch_claim(&self, session: &SessionRef, claim: Claim) -> Result<Claimed> {
+                let (store, of) = (self.clone(), session.clone());
+                let call = async move {
+                    let claimed = store.real.dispatch_claim(&of, claim).await?;
+                    store.check_recipients(&of, &claimed).await;
+                    Ok(claimed)
+                };
+                self.fenced("dispatch_claim", session, call).await
             }
 
             // A session that was overtaken may end as it likes: nothing changes by it.
@@ -352,7 +377,6 @@ contract! {
     }
     fenced {
         desired_applied(version: u64, errors: Vec<ApplyError>) -> ();
-        dispatch_claim(claim: Claim) -> Claimed;
         reports_apply(batch: ReportBatch) -> ReportsApplied;
     }
 }

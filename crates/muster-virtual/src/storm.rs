@@ -39,6 +39,8 @@ pub(crate) struct Habits {
     pub(crate) drains: bool,
     /// What failed is sent once more.
     pub(crate) replays: bool,
+    /// Recipients opt out by a word, where the networks tell anything at all.
+    pub(crate) opts_out: bool,
 }
 
 impl Habits {
@@ -50,6 +52,7 @@ impl Habits {
             moves: chance.one_in(2) && agents > 1,
             drains: chance.one_in(3),
             replays: chance.one_in(3),
+            opts_out: chance.one_in(2),
         }
     }
 }

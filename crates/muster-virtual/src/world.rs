@@ -75,7 +75,8 @@ pub(crate) fn run(seed: u64, dir: &Path, shows: bool, time: Time) -> Result<Ende
     let of_database = weather.with(chance(4));
     let database = Database::new(dir, threads.handle().clone(), clock, of_database, network.clone());
     let receipts = Receipts::default();
-    let (office, carries) = PostOffice::open(receipts.clone(), network.clone(), weather.with(chance(8)));
+    let (office, carries) =
+        PostOffice::open(receipts.clone(), network.clone(), weather.with(chance(8)), storm.habits.opts_out);
     let office = storm.habits.receipts.then_some(office);
     let agents = (0..storm.agents).map(|number| {
         let weather = weather.with(chance(10 + number as u64));

@@ -214,7 +214,9 @@ fn bench_harness(workspace: &Workspace) -> Result<Option<String>> {
     let mut last = String::new();
     bench.watch(Output::Standard, |line| last = line.to_owned())?;
     let result: serde_json::Value = serde_json::from_str(&last).context("the bench's last line is no JSON")?;
-    for part in ["ratios", "floor", "null_gateway", "http_gateway", "latency", "at_rest", "recovery", "start"] {
+    let parts =
+        ["ratios", "floor", "null_gateway", "http_gateway", "latency", "fairness", "at_rest", "recovery", "start"];
+    for part in parts {
         if !result[part].is_object() {
             bail!("the bench gave no `{part}`");
         }

@@ -1,6 +1,7 @@
 //! What Muster costs, measured against references of the same run.
 
 mod at_rest;
+mod fairness;
 mod floor;
 mod http_gateway;
 mod latency;
@@ -18,6 +19,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 pub use at_rest::AtRest;
+pub use fairness::{Fairness, TenantShare};
 pub use floor::{Floor, FloorLatency};
 pub use http_gateway::HttpGateway;
 pub use latency::Latency;
@@ -65,6 +67,8 @@ pub enum Part {
     HttpGateway,
     /// Latency at 100 messages a second.
     Latency,
+    /// Tenants that contend, each with its weight.
+    Fairness,
     /// A large fleet that does nothing.
     AtRest,
     /// A restart with a long queue.
@@ -112,6 +116,9 @@ pub async fn run(plan: &Plan, progress: impl Fn(&str)) -> Result<Report> {
     }
     if wanted(Part::Latency) {
         report.latency = Some(part("latency", latency::measure(extent), &progress).await?);
+    }
+    if wanted(Part::Fairness) {
+        report.fairness = Some(part("fairness", fairness::measure(extent), &progress).await?);
     }
     if wanted(Part::AtRest) {
         report.at_rest = Some(part("at rest", at_rest::measure(extent), &progress).await?);

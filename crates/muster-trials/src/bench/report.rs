@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::{AtRest, Extent, Floor, HttpGateway, Latency, NullGateway, Peers, Recovery, Start};
+use super::{AtRest, Extent, Fairness, Floor, HttpGateway, Latency, NullGateway, Peers, Recovery, Start, TenantShare};
 use crate::measure::Latencies;
 
 /// What a run of the bench found. Parts that did not run are absent.
@@ -30,6 +30,9 @@ pub struct Report {
     /// Unloaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
+    /// Tenants that contend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fairness: Option<Fairness>,
     /// A large fleet that does nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_rest: Option<AtRest>,
@@ -67,6 +70,12 @@ pub struct Ratios {
     /// The same at p99.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway_call_p99_of_floor: Option<f64>,
+    /// What was accepted of the tenant that is furthest from its part by weight: how far, in parts of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted_off_weight: Option<f64>,
+    /// The same of what left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_off_weight: Option<f64>,
 }
 
 /// Where a run took place: what absolute figures depend on.
@@ -117,6 +126,7 @@ impl Report {
             peers: None,
             http_gateway: None,
             latency: None,
+            fairness: None,
             at_rest: None,
             recovery: None,
             start: None,
@@ -143,6 +153,10 @@ impl Report {
             ratios.gateway_call_p50_of_floor = Some(own.p50_ms / floor.p50_ms);
             ratios.gateway_call_p99_of_floor = Some(own.p99_ms / floor.p99_ms);
         }
+        if let Some(fairness) = &self.fairness {
+            ratios.accepted_off_weight = Some(fairness.accepted_off_weight);
+            ratios.left_off_weight = Some(fairness.left_off_weight);
+        }
     }
 }
 
@@ -162,6 +176,8 @@ impl fmt::Display for Report {
         ratio("HTTP gateway, share of the bare loop", self.ratios.http_of_loop, "%", 100.0)?;
         ratio("accept to gateway call p50, of the floor's", self.ratios.gateway_call_p50_of_floor, "times", 1.0)?;
         ratio("accept to gateway call p99, of the floor's", self.ratios.gateway_call_p99_of_floor, "times", 1.0)?;
+        ratio("accepted, furthest from its part by weight", self.ratios.accepted_off_weight, "%", 100.0)?;
+        ratio("left, furthest from its part by weight", self.ratios.left_off_weight, "%", 100.0)?;
         if let Some(floor) = &self.floor {
             writeln!(f, "\nfloor")?;
             rate(f, "streamed", floor.streamed_per_second)?;
@@ -192,6 +208,18 @@ impl fmt::Display for Report {
             writeln!(f, "  accept to commit        {}", latency.accept_to_commit)?;
             writeln!(f, "  accept to gateway call  {}", latency.accept_to_gateway_call)?;
             writeln!(f, "  accept to outcome       {}", latency.accept_to_outcome)?;
+        }
+        if let Some(fairness) = &self.fairness {
+            writeln!(f, "\nfairness, all tenants at full load")?;
+            rate(f, "accepted", fairness.accepted_per_second)?;
+            rate(f, "left", fairness.left_per_second)?;
+            for TenantShare { weight, by_weight, accepted, left } in &fairness.tenants {
+                let [by_weight, accepted, left] = [by_weight, accepted, left].map(|share| share * 100.0);
+                writeln!(
+                    f,
+                    "  weight {weight}: {by_weight:>5.1} % by weight, {accepted:>5.1} % of what was accepted, {left:>5.1} % of what left"
+                )?;
+            }
         }
         if let Some(rest) = &self.at_rest {
             writeln!(f, "\nat rest, with {} streams and {} bots", rest.streams, rest.bots)?;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use muster_proto::v1::message_service_client::MessageServiceClient;
 use muster_proto::v1::{CountMessagesRequest, MessageState};
-use tonic::transport::Channel;
+
+use super::Caller;
 
 /// How often the counts are asked for: rare enough to cost nothing, often enough for a run of a second.
 const POLL: Duration = Duration::from_millis(20);
@@ -15,8 +16,11 @@ const POLL: Duration = Duration::from_millis(20);
 pub(crate) struct Counts(Vec<(MessageState, u64)>);
 
 impl Counts {
-    pub(crate) async fn ask(server: &Channel) -> Result<Self> {
-        let answer = MessageServiceClient::new(server.clone()).count_messages(CountMessagesRequest::default()).await;
+    /// Those of the tenant that the caller acts for.
+    pub(crate) async fn ask(caller: &(impl Clone + Into<Caller>)) -> Result<Self> {
+        let caller: Caller = caller.clone().into();
+        let request = caller.request(CountMessagesRequest::default());
+        let answer = MessageServiceClient::new(caller.channel).count_messages(request).await;
         let counts = answer.context("count the messages")?.into_inner().counts;
         Ok(Self(counts.into_iter().map(|count| (count.state(), count.count)).collect()))
     }
@@ -43,10 +47,10 @@ impl Counts {
 }
 
 /// Waits until `total` messages were sent, and fails if one of them ends otherwise or nothing moves for `patience`.
-pub(crate) async fn all_sent(server: &Channel, total: u64, patience: Duration) -> Result<()> {
+pub(crate) async fn all_sent(caller: &(impl Clone + Into<Caller>), total: u64, patience: Duration) -> Result<()> {
     let (mut seen, mut moved) = (0, Instant::now());
     loop {
-        let counts = Counts::ask(server).await?;
+        let counts = Counts::ask(caller).await?;
         let sent = counts.sent();
         if counts.settled() != sent {
             bail!("{} messages ended without being sent", counts.settled() - sent);

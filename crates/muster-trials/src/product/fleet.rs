@@ -8,6 +8,8 @@ use muster_proto::v1::node_service_client::NodeServiceClient;
 use muster_proto::v1::{ApplyFleetRequest, Bot, Gateway, GatewayKind, ListNodesRequest, Node};
 use tonic::transport::Channel;
 
+use super::Caller;
+
 /// Bots of one call, so that it stays well below the largest frame.
 const BOTS_PER_CALL: usize = 20_000;
 
@@ -57,9 +59,10 @@ impl Fleet {
     }
 }
 
-/// Declares the fleet at a server.
-pub(crate) async fn declare(server: &Channel, fleet: &Fleet) -> Result<()> {
-    let mut client = FleetServiceClient::new(server.clone());
+/// Declares the fleet of the tenant that the caller acts for.
+pub(crate) async fn declare(caller: &(impl Clone + Into<Caller>), fleet: &Fleet) -> Result<()> {
+    let caller: Caller = caller.clone().into();
+    let mut client = FleetServiceClient::new(caller.channel.clone());
     let named = |collection: &str, id: String| format!("{collection}/{id}");
     let nodes = (0..fleet.nodes).map(|node| Node { name: named("nodes", Fleet::node(node)), ..Node::default() });
     let gateways = (0..fleet.nodes).map(|node| Gateway {
@@ -70,7 +73,7 @@ pub(crate) async fn declare(server: &Channel, fleet: &Fleet) -> Result<()> {
     });
     let hosts =
         ApplyFleetRequest { nodes: nodes.collect(), gateways: gateways.collect(), ..ApplyFleetRequest::default() };
-    client.apply_fleet(hosts).await.context("declare nodes and gateways")?;
+    client.apply_fleet(caller.request(hosts)).await.context("declare nodes and gateways")?;
     let bots: Vec<Bot> = (0..fleet.bots)
         .map(|bot| Bot {
             name: named("bots", Fleet::bot(bot)),
@@ -81,7 +84,7 @@ pub(crate) async fn declare(server: &Channel, fleet: &Fleet) -> Result<()> {
         .collect();
     for bots in bots.chunks(BOTS_PER_CALL) {
         let request = ApplyFleetRequest { bots: bots.to_vec(), ..ApplyFleetRequest::default() };
-        client.apply_fleet(request).await.context("declare bots")?;
+        client.apply_fleet(caller.request(request)).await.context("declare bots")?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use muster_proto::v1::{Content, Message, SendMessageRequest, SendMessagesRequest
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
-use super::Fleet;
+use super::{Caller, Fleet};
 use crate::load::{self, Supply};
 
 /// The text message of a number, from one of the fleet's bots. Each has its own recipient and its own idempotency key.
@@ -31,7 +31,7 @@ pub(crate) fn text(number: u64) -> String {
 }
 
 /// Sends every number in streamed frames, over all clients, and returns once the last one is accepted.
-pub(crate) async fn streamed(clients: &[Channel], fleet: Fleet, supply: &Arc<Supply>) -> Result<()> {
+pub(crate) async fn streamed(clients: &[impl Clone + Into<Caller>], fleet: Fleet, supply: &Arc<Supply>) -> Result<()> {
     streamed_as(clients, supply, move |number| message(&fleet, number)).await
 }
 
@@ -42,17 +42,20 @@ pub(crate) async fn streamed_without_keys(clients: &[Channel], fleet: Fleet, sup
 }
 
 async fn streamed_as(
-    clients: &[Channel],
+    clients: &[impl Clone + Into<Caller>],
     supply: &Arc<Supply>,
     message: impl Fn(u64) -> Message + Clone + Send + 'static,
 ) -> Result<()> {
     let mut streams = JoinSet::new();
-    for channel in clients {
-        let (mut client, supply) = (MessageServiceClient::new(channel.clone()), Arc::clone(supply));
+    for caller in clients {
+        let caller: Caller = caller.clone().into();
+        let (mut client, supply) = (MessageServiceClient::new(caller.channel.clone()), Arc::clone(supply));
         let message = message.clone();
         let frames = std::iter::from_fn(move || supply.frame())
             .map(move |numbers| SendMessagesRequest { messages: numbers.map(&message).collect() });
-        streams.spawn(async move { load::stream(frames, |sent| client.send_messages(sent), all_accepted).await });
+        streams.spawn(async move {
+            load::stream(frames, |sent| client.send_messages(caller.request(sent)), all_accepted).await
+        });
     }
     while let Some(ended) = streams.join_next().await {
         ended??;

@@ -71,8 +71,9 @@ pub(crate) struct Tally {
 ///   at its other node does not know what the first one sent, and a replay is another message to every agent.
 /// - A disk that acknowledged a sync and lost it takes the memory of what was handed over with it: a message that this agent
 ///   had handed over may be handed over again, out of order, or be called unsent.
-/// - A clone that runs beside its original holds what the original holds: what both of them hold, both may hand over, once each. Of
-///   the two the server believes one, and the journal of the other is moved away: what that one handed over may be called unsent.
+/// - A clone that runs beside its original holds what the original holds: what both of them hold, both may hand over, each as often
+///   as is permitted. Of the two the server believes one, and the journal of the other is moved away: what that one handed over may be
+///   called unsent.
 ///
 /// An operator who decides without knowing is believed: what is taken for sent is called so, and what is dropped is called unsent.
 pub(crate) fn check(evidence: &Evidence, chronicle: &Chronicle) -> Tally {
@@ -100,9 +101,12 @@ fn check_doubles(evidence: &Evidence, chronicle: &Chronicle) {
     }
     for (name, entries) in &taken {
         let permitted = 1 + resends.get(name).copied().unwrap_or(0);
-        let hands: BTreeSet<_> = entries.iter().map(|entry| evidence.hands(entry)).collect();
+        let mut by_hands: BTreeMap<_, usize> = BTreeMap::new();
+        for entry in entries {
+            *by_hands.entry(evidence.hands(entry)).or_default() += 1;
+        }
         let by_twins = entries.iter().filter(|entry| evidence.is_by_twin(entry)).count();
-        let is_of_twins = hands.len() == entries.len() && entries.len() <= by_twins + permitted;
+        let is_of_twins = by_hands.values().all(|times| *times <= permitted) && entries.len() <= by_twins + permitted;
         let is_excused =
             is_of_twins || entries.iter().any(|entry| evidence.is_by_liar(entry) || evidence.is_in_gap(entry));
         if entries.len() > permitted && !is_excused {

@@ -40,6 +40,8 @@ pub(crate) struct Route {
     pub(crate) gateway: Option<Arc<OpenGateway>>,
     /// It is neither held nor out of service.
     pub(crate) may_send: bool,
+    /// How often its sending window was changed: what was chosen by an earlier one goes back.
+    pub(crate) window_generation: u32,
 }
 
 /// One bot.

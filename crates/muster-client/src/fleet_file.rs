@@ -1,6 +1,11 @@
 //! `fleet.toml`: nodes, gateways and bots as an operator declares them.
 //!
 //! ```toml
+//! # What holds for bots that say nothing else.
+//! [bot_defaults]
+//! time_zone = "America/Sao_Paulo"
+//! sending_window = ["mon-fri 08:00-12:00,13:00-18:00", "sat 09:00-13:00"]
+//!
 //! [[node]]
 //! id = "recife"
 //!
@@ -19,6 +24,9 @@
 //! on_node_absent = "fail_over"
 //! absent_after = "10m"
 //! standby_gateway = "evolution-porto"
+//! # When it may send; [] for at any time, whatever the defaults say.
+//! time_zone = "Europe/Lisbon"
+//! sending_window = ["08:00-20:00"]
 //! ```
 //!
 //! Everything is checked by the rules of the domain before anything is sent, and every problem is told with its line.
@@ -33,8 +41,10 @@ use muster_domain::bot::BotSpec;
 use muster_domain::fleet::Fleet;
 use muster_domain::gateway::{GatewayKind, GatewaySpec};
 use muster_domain::node::NodeSpec;
+use muster_domain::window::SendingWindow;
 use muster_domain::{Address, BotId, GatewayId, NodeId, Violation};
 use muster_proto::convert::v1::absence::write as write_absence;
+use muster_proto::convert::v1::window::write as write_window;
 use muster_proto::v1;
 use serde::Deserialize;
 use toml::Spanned;
@@ -58,12 +68,24 @@ impl fmt::Display for FleetFileError {
 #[serde(deny_unknown_fields)]
 struct FileShape {
     #[serde(default)]
+    bot_defaults: DefaultsShape,
+    #[serde(default)]
     node: Vec<Spanned<NodeShape>>,
     #[serde(default)]
     gateway: Vec<Spanned<GatewayShape>>,
     #[serde(default)]
     bot: Vec<Spanned<BotShape>>,
 }
+
+/// What holds for bots that say nothing else.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct DefaultsShape {
+    time_zone: Option<Spanned<String>>,
+    sending_window: Option<Shifts>,
+}
+
+type Shifts = Spanned<Vec<Spanned<String>>>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -100,13 +122,22 @@ struct BotShape {
     on_node_absent: Option<Spanned<String>>,
     absent_after: Option<Spanned<String>>,
     standby_gateway: Option<Spanned<String>>,
+    time_zone: Option<Spanned<String>>,
+    sending_window: Option<Shifts>,
 }
 
 /// Reads a fleet file. `file` is its name for messages.
 pub fn parse(file: &str, text: &str) -> Result<Fleet, FleetFileError> {
     let shape: FileShape =
         toml::from_str(text).map_err(|error| FleetFileError { problems: vec![explain_toml(file, text, &error)] })?;
-    let mut reader = Reader { file, text, fleet: Fleet::default(), places: BTreeMap::new(), problems: Vec::new() };
+    let mut reader = Reader {
+        file,
+        text,
+        defaults: shape.bot_defaults,
+        fleet: Fleet::default(),
+        places: BTreeMap::new(),
+        problems: Vec::new(),
+    };
     for node in shape.node {
         reader.node(node);
     }
@@ -123,6 +154,7 @@ pub fn parse(file: &str, text: &str) -> Result<Fleet, FleetFileError> {
 struct Reader<'a> {
     file: &'a str,
     text: &'a str,
+    defaults: DefaultsShape,
     fleet: Fleet,
     /// Where each resource is declared, by its name in the API.
     places: BTreeMap<String, Range<usize>>,
@@ -132,7 +164,11 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn problem(&mut self, place: &Range<usize>, told: impl fmt::Display) {
         let (line, column) = line_and_column(self.text, place.start);
-        self.problems.push(format!("{}:{line}:{column}: {told}", self.file));
+        let told = format!("{}:{line}:{column}: {told}", self.file);
+        // What is wrong with the defaults is found at each bot.
+        if !self.problems.contains(&told) {
+            self.problems.push(told);
+        }
     }
 
     /// A checked value, or a problem at its place.
@@ -182,8 +218,19 @@ impl Reader<'_> {
 
     fn bot(&mut self, declared: Spanned<BotShape>) {
         let place = declared.span();
-        let BotShape { id, gateway, address, display_name, labels, on_node_absent, absent_after, standby_gateway } =
-            declared.into_inner();
+        let BotShape {
+            id,
+            gateway,
+            address,
+            display_name,
+            labels,
+            on_node_absent,
+            absent_after,
+            standby_gateway,
+            time_zone,
+            sending_window,
+        } = declared.into_inner();
+        let sending_window = self.sending_window(time_zone, sending_window);
         let absence = self.absence(&place, on_node_absent.as_ref(), absent_after.as_ref(), standby_gateway.as_ref());
         let bot = self.check("id", &id, BotId::new);
         let parsed_gateway = self.check("gateway", &gateway, GatewayId::from_resource_name);
@@ -198,7 +245,7 @@ impl Reader<'_> {
         match self.fleet.bots.entry(bot) {
             Entry::Vacant(entry) => {
                 let id = entry.key().clone();
-                entry.insert(BotSpec { id, gateway, address, display_name, labels, absence });
+                entry.insert(BotSpec { id, gateway, address, display_name, labels, absence, sending_window });
             }
             Entry::Occupied(_) => self.problem(&id.span(), format!("bot \"{}\" is declared twice", id.get_ref())),
         }
@@ -223,6 +270,39 @@ impl Reader<'_> {
             violations.iter().for_each(|violation| self.problem(place, violation));
             AbsencePolicy::default()
         })
+    }
+
+    /// When a bot may send: what it says itself, and what the defaults say where it does not.
+    fn sending_window(&mut self, zone: Option<Spanned<String>>, shifts: Option<Shifts>) -> Option<SendingWindow> {
+        let shifts =
+            shifts.or_else(|| self.defaults.sending_window.clone()).filter(|shifts| !shifts.get_ref().is_empty());
+        let Some(shifts) = shifts else {
+            if let Some(zone) = zone {
+                self.problem(&zone.span(), "time_zone: says nothing without a sending_window");
+            }
+            return None;
+        };
+        let Some(zone) = zone.or_else(|| self.defaults.time_zone.clone()) else {
+            self.problem(&shifts.span(), "sending_window: needs a time_zone beside it, such as \"America/Sao_Paulo\"");
+            return None;
+        };
+        let texts: Vec<&str> = shifts.get_ref().iter().map(|shift| shift.get_ref().as_str()).collect();
+        match SendingWindow::new(zone.get_ref(), &texts) {
+            Ok(window) => Some(window),
+            Err(violations) => {
+                for Violation { field, description } in violations {
+                    let nth =
+                        field.strip_prefix("shifts[").and_then(|rest| rest.strip_suffix(']')?.parse::<usize>().ok());
+                    let shift = nth.and_then(|nth| shifts.get_ref().get(nth));
+                    match (field.as_str(), shift) {
+                        ("time_zone", _) => self.problem(&zone.span(), format!("time_zone: {description}")),
+                        (_, Some(shift)) => self.problem(&shift.span(), format!("sending_window: {description}")),
+                        (_, None) => self.problem(&shifts.span(), format!("sending_window: {description}")),
+                    }
+                }
+                None
+            }
+        }
     }
 
     fn finish(mut self) -> Result<Fleet, FleetFileError> {
@@ -275,14 +355,18 @@ pub fn request(fleet: &Fleet, prune: bool, validate_only: bool) -> v1::ApplyFlee
         labels: wire_labels(labels),
         ..Default::default()
     });
-    let bots = fleet.bots.values().map(|BotSpec { id, gateway, address, display_name, labels, absence }| v1::Bot {
-        absence: Some(write_absence(absence)),
-        name: id.resource_name(),
-        gateway: gateway.resource_name(),
-        address: address.as_ref().map(|address| address.as_str().to_owned()).unwrap_or_default(),
-        display_name: display_name.clone(),
-        labels: wire_labels(labels),
-        ..Default::default()
+    let bots = fleet.bots.values().map(|bot| {
+        let BotSpec { id, gateway, address, display_name, labels, absence, sending_window } = bot;
+        v1::Bot {
+            absence: Some(write_absence(absence)),
+            name: id.resource_name(),
+            gateway: gateway.resource_name(),
+            address: address.as_ref().map(|address| address.as_str().to_owned()).unwrap_or_default(),
+            display_name: display_name.clone(),
+            labels: wire_labels(labels),
+            sending_window: sending_window.as_ref().map(write_window),
+            ..Default::default()
+        }
     });
     v1::ApplyFleetRequest {
         nodes: nodes.collect(),
@@ -368,6 +452,44 @@ display_name = "Vendas 1"
         assert!(wrong("absent_after = \"2m\"\n").contains("absent_after: must be unset with WAIT"));
         let nowhere = wrong("on_node_absent = \"fail_over\"\nstandby_gateway = \"x\"\n");
         assert!(nowhere.contains("bots/sales-1.standby_gateway: names gateways/x, which is not declared"), "{nowhere}");
+    }
+
+    #[test]
+    fn a_window_is_the_bots_own_or_that_of_the_defaults() {
+        let read = |defaults: &str, own: &str| {
+            let text = format!("{defaults}{GOOD}{own}");
+            let bot = parse("fleet.toml", &text).unwrap().bots.into_values().next().unwrap();
+            bot.sending_window.map(|window| window.to_text()).unwrap_or_default()
+        };
+        let defaults = "[bot_defaults]\ntime_zone = \"Europe/Lisbon\"\nsending_window = [\"08:00-20:00\"]\n";
+        assert_eq!(read("", ""), "");
+        assert_eq!(read(defaults, ""), "Europe/Lisbon; 08:00-20:00");
+        assert_eq!(read(defaults, "sending_window = []\n"), "");
+        assert_eq!(read(defaults, "time_zone = \"America/Recife\"\n"), "America/Recife; 08:00-20:00");
+        assert_eq!(
+            read(defaults, "sending_window = [\"mon 9:00-10:00\", \"tue 9:00-10:00\"]\n"),
+            "Europe/Lisbon; mon 09:00-10:00; tue 09:00-10:00"
+        );
+    }
+
+    #[test]
+    fn a_bad_window_is_told_with_its_place() {
+        let wrong = |lines: &str| problems(&format!("{GOOD}{lines}"));
+        let lisbon = "time_zone = \"Europe/Lisbon\"\n";
+        assert_eq!(wrong(lisbon), ["fleet.toml:16:13: time_zone: says nothing without a sending_window"]);
+        let found = wrong("sending_window = [\"08:00-20:00\"]\n");
+        assert_eq!(
+            found,
+            ["fleet.toml:16:18: sending_window: needs a time_zone beside it, such as \"America/Sao_Paulo\""]
+        );
+        let found = wrong("time_zone = \"Mars\"\nsending_window = [\"08:00-20:00\", \"8-9\"]\n");
+        assert!(found[0].starts_with("fleet.toml:16:13: time_zone: \"Mars\" must be a time zone"), "{found:?}");
+        assert!(found[1].starts_with("fleet.toml:17:34: sending_window: \"8-9\" must be an interval"), "{found:?}");
+        let found = wrong(&format!("{lisbon}sending_window = [\"08:00-20:00\", \"mon 19:00-21:00\"]\n"));
+        assert!(found[0].starts_with("fleet.toml:17:34: sending_window: \"mon 19:00-21:00\" overlaps"), "{found:?}");
+        let second = "[[bot]]\nid = \"sales-2\"\ngateway = \"evo\"\n";
+        let text = format!("[bot_defaults]\ntime_zone = \"Mars\"\nsending_window = [\"08:00-20:00\"]\n{GOOD}{second}");
+        assert_eq!(problems(&text).len(), 1, "the defaults are wrong once");
     }
 
     #[test]

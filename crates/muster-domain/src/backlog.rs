@@ -2,14 +2,17 @@
 //!
 //! A message that would wait for longer than it is valid is refused when it comes, while its sender can still do something about
 //! it, instead of expiring hours later. The estimate only counts what is known: what leaves before the message, and how long the
-//! bot took for each message lately. A hold, a lost login or an outage ends when somebody ends it, so none of them refuses
+//! bot took for each message lately; a bot with a sending window works only while that is open. A hold, a lost login or an outage ends when somebody ends it, so none of them refuses
 //! anything; the bounds on what may wait at all do.
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::backoff::Backoff;
 use crate::failure::FailureReason;
-use crate::limits::{BOT_WAITING_MAX, TENANT_WAITING_MAX};
+use crate::limits::{BOT_WAITING_MAX, HORIZON, TENANT_WAITING_MAX};
+use crate::window::SendingWindow;
 
 /// What a message takes at the least, also assumed of a bot that has not sent yet: a call to a gateway on the same machine.
 pub const MESSAGE_TIME_MIN: Duration = Duration::from_millis(1);
@@ -83,6 +86,8 @@ pub struct Backlog {
 pub enum Bound {
     /// What is ahead of the message takes longer than it is valid.
     Validity,
+    /// The bot's sending window is open for too short a time, or not at all, while the message is valid.
+    Window,
     /// So many messages wait for the bot as may wait for one.
     Bot,
     /// So many messages of the tenant wait as may wait for one.
@@ -94,6 +99,7 @@ impl Bound {
     pub fn as_str(self) -> &'static str {
         match self {
             Bound::Validity => "VALIDITY",
+            Bound::Window => "WINDOW",
             Bound::Bot => "BOT",
             Bound::Tenant => "TENANT",
         }
@@ -144,11 +150,28 @@ impl Backlog {
             _ => Ok(()),
         }
     }
+
+    /// Whether it takes a message at `now` that is valid for this long, where the bot sends only within `window`. Asked only of
+    /// what [`Backlog::admit`] takes.
+    ///
+    /// # Errors
+    /// [`Bound::Window`]: the message would expire before its turn comes in an open window.
+    pub fn admit_within(&self, window: &SendingWindow, now: Timestamp, valid_for: Duration) -> Result<(), Full> {
+        let wait = self.wait();
+        // No message is valid for longer than the horizon.
+        let horizon = now.saturating_add(HORIZON).unwrap_or(Timestamp::MAX);
+        let leaves = window.after_open(now, wait, horizon);
+        let wait = Duration::try_from(leaves.unwrap_or(horizon).duration_since(now)).unwrap_or_default();
+        if leaves.is_some() && wait <= valid_for {
+            return Ok(());
+        }
+        let retry_after = wait.saturating_sub(valid_for).clamp(RETRY_MIN, RETRY_MAX);
+        Err(Full { bound: Bound::Window, waiting: self.ahead, wait, valid_for: Some(valid_for), retry_after })
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
@@ -185,6 +208,23 @@ mod tests {
             |of_tenant| Backlog { of_tenant, ..quick }.admit(None).map_err(|full| (full.bound, full.waiting));
         assert_eq!(of_tenant(TENANT_WAITING_MAX - 1), Ok(()));
         assert_eq!(of_tenant(TENANT_WAITING_MAX), Err((Bound::Tenant, TENANT_WAITING_MAX)));
+    }
+
+    #[test]
+    fn what_a_window_leaves_no_time_for_is_refused() {
+        let window = SendingWindow::new("UTC", &["08:00-10:00"]).unwrap();
+        let now: Timestamp = "2026-01-01T09:00:00Z".parse().unwrap();
+        let until = |text: &str| Duration::try_from(text.parse::<Timestamp>().unwrap().duration_since(now)).unwrap();
+        let admit = |ahead, time| backlog(ahead).admit_within(&window, now, until(time));
+        assert_eq!(admit(3_599, "2026-01-01T10:00:00Z"), Ok(()));
+        // The hour until the window closes is used up: the next one leaves tomorrow.
+        let full = admit(3_600, "2026-01-02T07:59:59Z").unwrap_err();
+        assert_eq!((full.bound, full.waiting, full.wait), (Bound::Window, 3_600, until("2026-01-02T08:00:00Z")));
+        assert_eq!(full.retry_after, SECOND);
+        assert_eq!(admit(3_600, "2026-01-02T08:00:00Z"), Ok(()));
+        let weekend = SendingWindow::new("UTC", &["fri 08:00-10:00"]).unwrap();
+        let full = backlog(0).admit_within(&weekend, now, until("2026-01-02T07:00:00Z")).unwrap_err();
+        assert_eq!((full.bound, full.wait), (Bound::Window, until("2026-01-02T08:00:00Z")));
     }
 
     #[test]

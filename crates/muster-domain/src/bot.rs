@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::absence::{AbsencePolicy, FailOver};
 use crate::backoff::Backoff;
 use crate::limits::{LABEL_CHARS_MAX, LABELS_MAX, NOTE_CHARS_MAX};
+use crate::window::{SendingWindow, Span};
 use crate::{Address, BotId, GatewayId, Network, NodeId, Violation};
 
 /// The bot's login at its gateway, as observed by the agent. The agent is its only writer.
@@ -181,6 +182,8 @@ pub struct BotSpec {
     pub labels: BTreeMap<String, String>,
     /// What is done about it while its node is absent.
     pub absence: AbsencePolicy,
+    /// When it may send; at any time if it has none.
+    pub sending_window: Option<SendingWindow>,
 }
 
 /// Checks names and labels, which nodes, gateways and bots share.
@@ -226,6 +229,8 @@ pub struct Bot {
     pub stage_rule: String,
     /// A pause by an operator, if there is one.
     pub hold: Option<Hold>,
+    /// Its sending window around the time at which this was read.
+    pub window: Option<Span>,
     /// Set once its policy moved it to its standby gateway, until somebody moves it again.
     pub fail_over: Option<FailOver>,
     /// Its login, as observed.

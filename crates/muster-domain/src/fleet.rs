@@ -7,6 +7,7 @@ use crate::bot::{BotSpec, check_names};
 use crate::gateway::GatewaySpec;
 use crate::limits::FLEET_RESOURCES_MAX;
 use crate::node::NodeSpec;
+use crate::window::SendingWindow;
 use crate::{BotId, GatewayId, NodeId, Violation};
 
 /// Nodes, gateways and bots as an operator declares them.
@@ -226,7 +227,7 @@ fn seconds_text(length: std::time::Duration) -> String {
 }
 
 fn bot_fields(spec: &BotSpec) -> Vec<(&'static str, String)> {
-    let BotSpec { id: _, gateway, address, display_name, labels, absence } = spec;
+    let BotSpec { id: _, gateway, address, display_name, labels, absence, sending_window } = spec;
     // What nearly all bots have is not told.
     let on_node_absent = match absence {
         AbsencePolicy::Wait => String::new(),
@@ -240,6 +241,7 @@ fn bot_fields(spec: &BotSpec) -> Vec<(&'static str, String)> {
         ("on_node_absent", on_node_absent),
         ("absent_after", absence.absent_after().map(seconds_text).unwrap_or_default()),
         ("standby_gateway", absence.standby_gateway().map(ToString::to_string).unwrap_or_default()),
+        ("sending_window", sending_window.as_ref().map(SendingWindow::to_text).unwrap_or_default()),
     ]
 }
 
@@ -265,6 +267,7 @@ mod tests {
             display_name: String::new(),
             labels: BTreeMap::new(),
             absence: AbsencePolicy::default(),
+            sending_window: None,
         });
         Fleet {
             bots: bots.map(|bot| (bot.id.clone(), bot)).collect(),
@@ -286,6 +289,19 @@ mod tests {
             fleet(&["a"]).changes_from(&fleet(&["a", "b"]), true),
             [Change::RetireBot(BotId::new("b").unwrap())]
         );
+    }
+
+    #[test]
+    fn a_window_that_changes_is_shown() {
+        let mut declared = fleet(&["a"]);
+        for bot in declared.bots.values_mut() {
+            bot.sending_window = Some(SendingWindow::new("Europe/Lisbon", &["mon-fri 08:00-18:00"]).unwrap());
+        }
+        let change = declared.changes_from(&fleet(&["a"]), false).pop().unwrap();
+        let fields = change.difference(&fleet(&["a"])).fields;
+        let told: Vec<_> = fields.iter().map(|field| (field.field, field.from.as_str(), field.to.as_str())).collect();
+        assert_eq!(told, [("sending_window", "", "Europe/Lisbon; mon-fri 08:00-18:00")]);
+        assert_eq!(declared.changes_from(&declared, false), []);
     }
 
     #[test]

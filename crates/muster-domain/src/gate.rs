@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::backoff::Backoff;
 use crate::bot::{Connection, Hold, Stage};
 use crate::failure::Scope;
+use crate::window::Span;
 
 /// Why a message waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +23,8 @@ pub enum WaitReason {
     NodeCordoned,
     /// The agent of the bot's node has no session.
     NodeOffline,
+    /// The bot's sending window is closed.
+    WindowClosed,
     /// The bot was refused, and everything of it waits.
     BotBackoff,
     /// The bot's gateway was refused or could not be reached, and all its bots wait.
@@ -38,12 +41,13 @@ pub enum WaitReason {
 
 impl WaitReason {
     /// All reasons, in the order of declaration.
-    pub const ALL: [WaitReason; 11] = [
+    pub const ALL: [WaitReason; 12] = [
         WaitReason::BotHeld,
         WaitReason::BotStage,
         WaitReason::BotNotConnected,
         WaitReason::NodeCordoned,
         WaitReason::NodeOffline,
+        WaitReason::WindowClosed,
         WaitReason::BotBackoff,
         WaitReason::GatewayBackoff,
         WaitReason::NotBefore,
@@ -60,6 +64,7 @@ impl WaitReason {
             WaitReason::BotNotConnected => "BOT_NOT_CONNECTED",
             WaitReason::NodeCordoned => "NODE_CORDONED",
             WaitReason::NodeOffline => "NODE_OFFLINE",
+            WaitReason::WindowClosed => "WINDOW_CLOSED",
             WaitReason::BotBackoff => "BOT_BACKOFF",
             WaitReason::GatewayBackoff => "GATEWAY_BACKOFF",
             WaitReason::NotBefore => "NOT_BEFORE",
@@ -125,6 +130,8 @@ pub struct BotFacts<'a> {
     pub node_online: bool,
     /// Its node is absent, and the bot does not wait for it: see [`crate::absence::AbsencePolicy::has_given_up`].
     pub node_given_up: bool,
+    /// Its sending window around `now`, if it has one: see [`crate::window::SendingWindow::at`].
+    pub window: Option<Span>,
     /// The back-off that holds it back longest, its own or its gateway's, if there is one.
     pub backoff: Option<&'a Backoff>,
 }
@@ -181,6 +188,10 @@ pub fn decide_bot(bot: &BotFacts<'_>, now: Timestamp) -> Decision {
     }
     if !linked {
         return wait(WaitReason::BotNotConnected, None);
+    }
+    // Before a back-off, which nobody can do anything about either, because it was declared.
+    if let Some(window) = bot.window.filter(|window| window.room(now).is_none()) {
+        return wait(WaitReason::WindowClosed, window.opens);
     }
     if let Some(backoff) = bot.backoff.filter(|backoff| backoff.in_force(now)) {
         let reason = if backoff.scope == Scope::Gateway { WaitReason::GatewayBackoff } else { WaitReason::BotBackoff };
@@ -245,6 +256,7 @@ mod tests {
             node_cordoned: false,
             node_online: true,
             node_given_up: false,
+            window: None,
             backoff: None,
         }
     }
@@ -299,6 +311,13 @@ mod tests {
             let valid = MessageFacts { expire_time: backoff.until + Duration::from_secs(1), ..good_message() };
             assert_eq!(decide(&facts, &valid, backoff.until), Decision::Admit);
         }
+        let closed = Span { from: now(), is_open: false, change: later, opens: later };
+        assert_eq!(
+            decide(&BotFacts { window: Some(closed), ..good_bot() }, &good_message(), now()),
+            Decision::Wait { reason: WaitReason::WindowClosed, until: later }
+        );
+        let open = Span { is_open: true, change: None, opens: None, ..closed };
+        assert_eq!(decide(&BotFacts { window: Some(open), ..good_bot() }, &good_message(), now()), Decision::Admit);
         let absent = BotFacts { node_online: false, node_given_up: true, ..good_bot() };
         let refused = Decision::Refuse { reason: RefuseReason::NodeAbsent };
         assert_eq!(decide(&absent, &good_message(), now()), refused);
@@ -338,17 +357,27 @@ mod tests {
     }
 
     fn any_bot() -> impl Strategy<Value = BotFacts<'static>> {
-        (0..Stage::ALL.len(), 0..Connection::ALL.len(), any::<bool>(), any::<bool>()).prop_map(
-            |(stage, connection, node_cordoned, node_online)| BotFacts {
+        (0..Stage::ALL.len(), 0..Connection::ALL.len(), any::<bool>(), any::<bool>(), any_window()).prop_map(
+            |(stage, connection, node_cordoned, node_online, window)| BotFacts {
                 stage: Stage::ALL[stage],
                 hold: None,
                 connection: Connection::ALL[connection],
                 node_cordoned,
                 node_online,
                 node_given_up: false,
+                window,
                 backoff: None,
             },
         )
+    }
+
+    /// What is known of a window at `now()`: it was looked at before, and changes later.
+    fn any_window() -> impl Strategy<Value = Option<Span>> {
+        prop::option::of((any::<bool>(), 1i64..100, 1i64..100).prop_map(|(is_open, change, then)| {
+            let change = now() + jiff::SignedDuration::from_secs(change);
+            let opens = if is_open { change + jiff::SignedDuration::from_secs(then) } else { change };
+            Span { from: now(), is_open, change: Some(change), opens: Some(opens) }
+        }))
     }
 
     fn any_time() -> impl Strategy<Value = Option<Timestamp>> {
@@ -357,7 +386,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_expired_retired_unconnected_early_or_unwanted_leaves(
+        fn nothing_expired_retired_unconnected_early_unwanted_or_outside_its_window_leaves(
             bot in any_bot(), expire in -100i64..100, not_before in any_time(), retry in any_time(), chain in any_time(),
             opted_out in any::<bool>(),
         ) {
@@ -370,6 +399,7 @@ mod tests {
                 Decision::Admit => {
                     prop_assert!(message.expire_time > now() && !opted_out);
                     prop_assert!(bot.stage.may_send() && bot.node_online && !bot.node_cordoned);
+                    prop_assert!(bot.window.is_none_or(|window| window.is_open && window.room(now()).is_some()));
                     prop_assert!([not_before, retry].into_iter().flatten().all(|t| t <= now()));
                     prop_assert_eq!(chain, None);
                 }

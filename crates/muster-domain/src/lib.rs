@@ -36,6 +36,7 @@ pub mod revision;
 pub mod session;
 pub mod tenant;
 pub mod violation;
+pub mod window;
 
 pub use address::{Address, Network};
 pub use id::{BotId, Epoch, GatewayId, IdStart, MessageId, NodeId, TenantId};

@@ -93,6 +93,8 @@ pub enum AttemptEnd {
     ChainBroken,
     /// Given back: the bot is held, retired or unknown on the agent.
     BotUnavailable,
+    /// Given back: the bot's sending window closed first, or was changed.
+    WindowClosed,
 }
 
 impl From<HandbackReason> for AttemptEnd {
@@ -101,6 +103,7 @@ impl From<HandbackReason> for AttemptEnd {
             HandbackReason::Draining => AttemptEnd::Draining,
             HandbackReason::ChainBroken => AttemptEnd::ChainBroken,
             HandbackReason::BotUnavailable => AttemptEnd::BotUnavailable,
+            HandbackReason::WindowClosed => AttemptEnd::WindowClosed,
         }
     }
 }

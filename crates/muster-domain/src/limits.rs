@@ -132,3 +132,11 @@ pub const FLEET_RESOURCES_MAX: usize = 120_000;
 
 /// Longest typing indicator before a reply. Networks end it by themselves after about 25 s.
 pub const TYPING_MAX: Duration = Duration::from_secs(20);
+
+/// Intervals in a sending window, over all its shifts: two on each day of the week, and two more.
+pub const WINDOW_INTERVALS_MAX: usize = 16;
+
+/// How long before a sending window closes nothing is chosen any more, and what was chosen is not begun. An agent counts the time
+/// that it has from when an attempt arrives; a session on which nothing arrives for so long has ended (`stall_timeout`), so that
+/// what is slow on its way is not begun after the window either.
+pub const WINDOW_MARGIN: Duration = Duration::from_secs(30);

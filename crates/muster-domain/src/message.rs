@@ -194,6 +194,8 @@ pub enum HandbackReason {
     ChainBroken,
     /// The bot is held, retired or unknown on the agent, or was refused just now.
     BotUnavailable,
+    /// The bot's sending window closed before it could be started, or was changed since it was chosen.
+    WindowClosed,
 }
 
 /// What a client asks to send. It was validated by [`NewMessage::violations`], and never changes after acceptance.

@@ -266,6 +266,12 @@ fn from_server() -> Vec<(&'static str, FromServer)> {
         draining: true,
         ..DesiredState::default()
     };
+    let windowed = DesiredState {
+        version: 7,
+        bots: vec![DesiredBot { id: "clinic-1".into(), window_generation: 3, ..DesiredBot::default() }],
+        ..DesiredState::default()
+    };
+    let until_closing = Attempt { window_closes: true, window_generation: 3, ..attempt(text("See you at ten.")) };
     let command = |body| {
         FromServer::Command(Command { command_id: 3, bot: "clinic-1".into(), body: Some(body), ..Command::default() })
     };
@@ -290,10 +296,12 @@ fn from_server() -> Vec<(&'static str, FromServer)> {
             "dispatch",
             FromServer::Dispatch(Dispatch { attempts: contents, report_committed: 40, ..Dispatch::default() }),
         ),
+        ("dispatch/window", FromServer::Dispatch(Dispatch { attempts: vec![until_closing], ..Dispatch::default() })),
         ("report_ack", FromServer::ReportAck(ReportAck { committed: 44, ..ReportAck::default() })),
         ("cancel", FromServer::Cancel(CancelAttempts { attempts: vec![attempt_ref(7)], ..CancelAttempts::default() })),
         ("desired_state", FromServer::DesiredState(desired.clone())),
         ("desired_state/lineage", FromServer::DesiredState(DesiredState { lineage: 77, ..desired })),
+        ("desired_state/window", FromServer::DesiredState(windowed)),
         (
             "command",
             command(command::Body::StartLink(StartLink {

@@ -135,6 +135,8 @@ pub struct DesiredBot {
     pub connect: bool,
     /// Its own address, if known.
     pub address: Option<Address>,
+    /// How often its sending window was changed.
+    pub window_generation: u32,
 }
 
 /// A resource that an agent could not apply.
@@ -192,6 +194,10 @@ pub struct ClaimedAttempt {
     pub courtesy: Courtesy,
     /// An operator wants it sent although the attempts up to this number may have been sent; zero if nobody decided so.
     pub resend_after: u32,
+    /// What ends `start_within` is the bot's sending window and not the validity of the message.
+    pub window_closes: bool,
+    /// How often the bot's sending window had been changed.
+    pub window_generation: u32,
 }
 
 impl ClaimedAttempt {

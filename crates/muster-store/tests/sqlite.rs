@@ -8,15 +8,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_domain::bot::Hold;
+use muster_domain::bot::{BotSpec, Hold};
 use muster_domain::desired::DesiredVersion;
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::limits::{SILENCE_MAX, UNCERTAIN_WAIT_DEFAULT};
 use muster_domain::message::{Idempotency, NewMessage, Outcome};
+use muster_domain::window::SendingWindow;
 use muster_domain::{IdStart, TenantId, Timestamp};
-use muster_store::conformance::fixture::{Fixture, MovedClock, bot, outcome, refused, sent, text};
+use muster_store::conformance::fixture::{Fixture, MovedClock, bot, bot_spec, outcome, refused, sent, text};
 use muster_store::sqlite::SqliteStore;
-use muster_store::{AcceptResult, Clock, FleetWrite, RetentionPolicy, SessionOpen, Store, StoreError};
+use muster_store::{AcceptResult, Clock, Expect, FleetWrite, RetentionPolicy, SessionOpen, Store, StoreError};
 use sqlx::{Connection as _, SqliteConnection};
 
 async fn open(clock: Clock) -> (Arc<dyn Store>, tempfile::TempDir) {
@@ -374,4 +375,29 @@ async fn the_log_does_not_outgrow_its_bound() {
     assert!(log < 136 * MIB as u64, "{log} bytes after 160 MiB");
     fixture.store.close().await;
     assert!(std::fs::metadata(&path).unwrap().len() > 160 * MIB as u64, "all of it is in the database");
+}
+
+#[tokio::test]
+async fn a_bot_that_was_woken_for_its_window_waits_again_when_the_clock_was_set_back() {
+    let time = MovedClock::default();
+    let (store, _dir) = open(time.clock()).await;
+    let fixture = Fixture::on(time.clone(), store).await;
+    let session = fixture.open_connected().await;
+    // It opens two to three hours from now, for two hours: the hour may end while the test runs.
+    let hour = fixture.store.now().as_second().unsigned_abs() / 3_600;
+    let shift = format!("{:02}:00-{:02}:00", (hour + 3) % 24, (hour + 5) % 24);
+    let sending_window = Some(SendingWindow::new("UTC", &[shift]).unwrap());
+    let spec = BotSpec { sending_window, ..bot_spec("a", "g") };
+    fixture.write(vec![FleetWrite::PutBot(spec, Expect::Present)]).await.unwrap();
+    let expire_time = fixture.store.now() + Duration::from_secs(48 * 3_600);
+    let id = fixture.accept(vec![NewMessage { expire_time, ..text("a", "+5511900000001", "hello") }]).await[0];
+    assert_eq!(fixture.claim_ids(&session).await, []);
+    let woken = async || !fixture.wake_due(10).await.wake.is_empty();
+    time.set_ahead(Duration::from_secs(3 * 3_600));
+    assert!(woken().await);
+    time.set_ahead(Duration::ZERO);
+    assert_eq!(fixture.claim_ids(&session).await, [], "by the clock of now it is closed");
+    time.set_ahead(Duration::from_secs(3 * 3_600));
+    assert!(woken().await, "it opens again");
+    assert_eq!(fixture.claim_ids(&session).await, [id]);
 }

@@ -14,6 +14,7 @@ pub(super) struct DeclaredBot {
     pub(super) may_send: bool,
     pub(super) connect: bool,
     pub(super) address: Option<Address>,
+    pub(super) window_generation: u32,
 }
 
 /// Everything that is declared.
@@ -142,6 +143,7 @@ impl Declared {
                     may_send: bot.may_send,
                     connect: bot.connect,
                     address: bot.address.as_ref().map(|address| address.as_str().to_owned()).unwrap_or_default(),
+                    window_generation: bot.window_generation,
                 })
                 .collect(),
             draining: self.draining,
@@ -157,7 +159,8 @@ fn read_bot(bot: &wire::DesiredBot) -> Result<(BotId, DeclaredBot), String> {
         "" => None,
         text => Some(address("address", text).map_err(|violation| violation.to_string())?),
     };
-    Ok((id, DeclaredBot { gateway, may_send: bot.may_send, connect: bot.connect, address }))
+    let window_generation = bot.window_generation;
+    Ok((id, DeclaredBot { gateway, may_send: bot.may_send, connect: bot.connect, address, window_generation }))
 }
 
 #[cfg(test)]
@@ -169,7 +172,7 @@ mod tests {
     }
 
     fn bot(id: &str, gateway: &str, may_send: bool) -> wire::DesiredBot {
-        wire::DesiredBot { id: id.into(), gateway: gateway.into(), may_send, connect: true, address: String::new() }
+        wire::DesiredBot { id: id.into(), gateway: gateway.into(), may_send, connect: true, ..Default::default() }
     }
 
     fn names<T: ToString>(set: &BTreeSet<T>) -> Vec<String> {

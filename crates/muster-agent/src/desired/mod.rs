@@ -201,16 +201,17 @@ impl Desired {
     }
 
     fn apply_bot(&mut self, id: &BotId) {
-        let Some(DeclaredBot { gateway, may_send, connect, address }) = self.declared.bots.get(id).cloned() else {
+        let Some(declared) = self.declared.bots.get(id).cloned() else {
             self.supervisors.remove(id);
             if let Some(bot) = self.bots.get(id) {
                 bot.set_route(None);
             }
             return;
         };
+        let DeclaredBot { gateway, may_send, connect, address, window_generation } = declared;
         let opened = self.gateways.get(&gateway).and_then(|opened| opened.as_ref().ok()).cloned();
         let bot = self.bots.get_or_insert(id);
-        bot.set_route(Some(Arc::new(Route { gateway: opened.clone(), may_send })));
+        bot.set_route(Some(Arc::new(Route { gateway: opened.clone(), may_send, window_generation })));
         let Some(opened) = opened.filter(|_| connect) else {
             self.supervisors.remove(id);
             return;

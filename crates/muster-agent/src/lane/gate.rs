@@ -40,6 +40,10 @@ pub(crate) struct Facts {
     pub(crate) age: Duration,
     /// Within which it must be started.
     pub(crate) start_within: Duration,
+    /// What ends then is the bot's sending window, and not the validity of the message.
+    pub(crate) window_closes: bool,
+    /// The sending window was changed since the attempt was chosen.
+    pub(crate) window_changed: bool,
     /// Why it goes back unstarted: an earlier message of its chain comes again, or the bot was just refused.
     pub(crate) held_back: Option<HandbackReason>,
 }
@@ -59,7 +63,8 @@ pub(crate) enum Verdict {
 
 /// Whether the attempt may be started.
 pub(crate) fn decide(facts: &Facts) -> Verdict {
-    if facts.age > facts.start_within {
+    let is_late = facts.age > facts.start_within;
+    if is_late && !facts.window_closes {
         return Verdict::End(Outcome::Expired);
     }
     match facts.phase {
@@ -68,6 +73,9 @@ pub(crate) fn decide(facts: &Facts) -> Verdict {
         Phase::Resuming => return Verdict::Wait,
         Phase::Working if facts.is_drained => return Verdict::End(Outcome::HandedBack(HandbackReason::Draining)),
         Phase::Working => {}
+    }
+    if is_late || facts.window_changed {
+        return Verdict::End(Outcome::HandedBack(HandbackReason::WindowClosed));
     }
     if let Some(reason) = facts.held_back {
         return Verdict::End(Outcome::HandedBack(reason));
@@ -89,6 +97,8 @@ mod tests {
         standing: Standing::Ready,
         age: Duration::from_secs(1),
         start_within: Duration::from_secs(1),
+        window_closes: false,
+        window_changed: false,
         held_back: None,
     };
 
@@ -122,5 +132,13 @@ mod tests {
             HandbackReason::Draining
         );
         assert_eq!(back(Facts { standing: Standing::Unavailable, ..READY }), HandbackReason::BotUnavailable);
+        let late = Facts { age: Duration::from_millis(1_001), window_closes: true, ..READY };
+        assert_eq!(back(late), HandbackReason::WindowClosed);
+        assert_eq!(back(Facts { standing: Standing::Unavailable, ..late }), HandbackReason::WindowClosed);
+        assert_eq!(back(Facts { window_changed: true, ..READY }), HandbackReason::WindowClosed);
+        assert_eq!(decide(&Facts { window_closes: true, ..READY }), Verdict::Start);
+        for (phase, verdict) in [(Phase::Resuming, Verdict::Wait), (Phase::Stopping, Verdict::Leave)] {
+            assert_eq!(decide(&Facts { phase, ..late }), verdict, "it is the server's to decide, or the next start's");
+        }
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use muster_domain::content::{MediaDigest, MediaSource};
+use muster_domain::content::{Courtesy, MediaDigest, MediaSource};
 use muster_domain::failure::{Failure, FailureReason};
 use muster_domain::message::{AttemptRef, HandbackReason, Outcome};
 use muster_gateway::{SendError, SendRequest};
@@ -164,6 +164,8 @@ impl Lanes {
             standing,
             age: item.arrived.age(self.journal.now()),
             start_within: item.attempt.start_within,
+            window_closes: item.attempt.window_closes,
+            window_changed: route.is_some_and(|route| item.attempt.window_generation < route.window_generation),
             held_back,
         };
         (facts, gateway)
@@ -394,13 +396,16 @@ impl Lanes {
 
     async fn call(&self, bot: &Bot, item: &Item, gateway: &OpenGateway, media: Option<&Bytes>) -> (Outcome, Duration) {
         let attempt = &item.attempt;
+        // What is shown to the recipient first ends where the time ends in which the message may leave.
+        let left = attempt.start_within.saturating_sub(item.arrived.age(self.journal.now()));
+        let courtesy = Courtesy { typing: attempt.courtesy.typing.min(left), ..attempt.courtesy };
         let request = SendRequest {
             message_id: attempt.attempt.message_id,
             recipient: &attempt.recipient,
             content: &attempt.content,
             media,
             reply_to: attempt.reply_to.as_deref(),
-            courtesy: attempt.courtesy,
+            courtesy,
             timeout: self.send_timeout,
         };
         if gateway.gives_signs() {

@@ -148,6 +148,8 @@ mod tests {
             reply_to: None,
             courtesy: Courtesy::default(),
             resend_after: 0,
+            window_closes: false,
+            window_generation: 0,
         };
         Item { attempt, arrived: Stamp::default(), report_committed, has_intent: false }
     }

@@ -271,7 +271,7 @@ pub(super) fn desired(version: u64, may_send: bool) -> wire::DesiredState {
         gateway: "g".to_owned(),
         may_send,
         connect: true,
-        address: String::new(),
+        ..wire::DesiredBot::default()
     };
     wire::DesiredState {
         version,

@@ -249,6 +249,41 @@ async fn what_comes_too_late_expires() {
 }
 
 #[tokio::test]
+async fn what_a_window_closes_before_goes_back_with_what_is_behind_it() {
+    let (bench, mut session) = Bench::new().await;
+    let hurried =
+        |id| wire::Attempt { start_within_ms: 20, window_closes: true, ..with_chain(7, attempt(id, "a", "ok")) };
+    let behind = with_chain(7, attempt(3, "a", "ok"));
+    session.dispatch(0, vec![attempt(1, "a", "hang"), hurried(2), behind]).await;
+    until("the first send", || bench.agent.gateway.sent() == [1]).await;
+    // All of them have arrived by now: the second one is as old as this takes at the least.
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    bench.agent.gateway.release(1);
+    let outcomes = session.outcomes(3).await;
+    assert_eq!(kinds(&outcomes), [(1, Sent), (2, HandedBack), (3, HandedBack)]);
+    let reasons: Vec<_> = outcomes[1..].iter().map(|(_, outcome)| outcome.handback_reason()).collect();
+    assert_eq!(reasons, [wire::HandbackReason::WindowClosed, wire::HandbackReason::ChainBroken]);
+}
+
+#[tokio::test]
+async fn what_was_chosen_by_an_earlier_window_goes_back() {
+    let (bench, mut session) = Bench::new().await;
+    session.dispatch(0, vec![attempt(1, "a", "hang"), attempt(2, "a", "ok")]).await;
+    until("the first send", || bench.agent.gateway.sent() == [1]).await;
+    let mut state = desired(2, true);
+    state.bots[0].window_generation = 1;
+    session.send(ServerBody::DesiredState(state)).await;
+    assert_eq!(session.desired_status().await.version, 2);
+    let chosen_since = wire::Attempt { window_generation: 1, ..attempt(3, "a", "ok") };
+    session.dispatch(0, vec![chosen_since, attempt(4, "b", "ok")]).await;
+    assert_eq!(kinds(&session.outcomes(1).await), [(4, Sent)], "it is another bot's window");
+    bench.agent.gateway.release(1);
+    let outcomes = session.outcomes(3).await;
+    assert_eq!(kinds(&outcomes), [(1, Sent), (2, HandedBack), (3, Sent)]);
+    assert_eq!(outcomes[1].1.handback_reason(), wire::HandbackReason::WindowClosed);
+}
+
+#[tokio::test]
 async fn a_held_bot_sends_nothing_more() {
     let (bench, mut session) = Bench::new().await;
     session.dispatch(0, vec![attempt(1, "a", "hang"), attempt(2, "a", "ok")]).await;

@@ -31,6 +31,8 @@ pub struct BotView {
     pub apply_error: String,
     pub absence: AbsenceView,
     pub fail_over: Option<FailOverView>,
+    pub sending_window: Option<SendingWindowView>,
+    pub window_state: Option<WindowStateView>,
     /// Why everything of it waits, until an attempt gets through again.
     pub backoff: Option<BackoffView>,
     /// Messages per state; states without a message are left out.
@@ -67,6 +69,53 @@ pub struct FailOverView {
     pub from_gateway: String,
     pub absent_since: Option<Timestamp>,
     pub move_time: Option<Timestamp>,
+}
+
+/// When a bot may send, as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of muster.v1.SendingWindow")]
+pub struct SendingWindowView {
+    pub time_zone: String,
+    pub shifts: Vec<String>,
+}
+
+/// Whether a window is open, as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of muster.v1.WindowState")]
+pub struct WindowStateView {
+    pub open: bool,
+    pub change_time: Option<Timestamp>,
+    pub open_time: Option<Timestamp>,
+}
+
+impl From<v1::SendingWindow> for SendingWindowView {
+    fn from(v1::SendingWindow { time_zone, shifts }: v1::SendingWindow) -> Self {
+        SendingWindowView { time_zone, shifts }
+    }
+}
+
+impl From<v1::WindowState> for WindowStateView {
+    fn from(state: v1::WindowState) -> Self {
+        WindowStateView { open: state.open, change_time: time(state.change_time), open_time: time(state.open_time) }
+    }
+}
+
+impl SendingWindowView {
+    /// In words.
+    fn told(&self) -> String {
+        format!("{} ({})", self.shifts.join("; "), self.time_zone)
+    }
+}
+
+impl WindowStateView {
+    /// In words.
+    fn told(&self, look: &Look) -> String {
+        match (self.open, self.change_time) {
+            (true, None) => "open at any time".to_owned(),
+            (true, change) => format!("open until {}", when(change, look)),
+            (false, _) => Tone::Busy.paint(&format!("closed until {}", when(self.open_time, look)), look),
+        }
+    }
 }
 
 impl From<v1::FailOver> for FailOverView {
@@ -130,6 +179,8 @@ impl From<v1::Bot> for BotView {
             apply_error: bot.apply_error,
             absence: bot.absence.unwrap_or_default().into(),
             fail_over: bot.fail_over.map(FailOverView::from),
+            sending_window: bot.sending_window.map(SendingWindowView::from),
+            window_state: bot.window_state.map(WindowStateView::from),
             backoff: bot.backoff.map(BackoffView::from),
             message_counts: state_counts(&bot.message_counts),
             create_time: time(bot.create_time),
@@ -179,6 +230,10 @@ impl BotView {
                 format!("failed over from {}{detail}{}", id(&moved.from_gateway), self.connection_detail),
                 Tone::Busy,
             );
+        }
+        let opens = self.window_state.as_ref().filter(|state| !state.open).and_then(|state| state.open_time);
+        if let Some(opens) = opens.filter(|_| self.connection == "CONNECTED") {
+            return (format!("window opens {}", text::absolute(opens, &look.zone, false)), Tone::Faint);
         }
         let tone = if self.connection == "CONNECTED" { Tone::Faint } else { Tone::Plain };
         (self.connection_detail.clone(), tone)
@@ -243,6 +298,8 @@ pub fn page(bot: &BotView, look: &Look) -> String {
         .add("node", id(&bot.node))
         .add("if absent", bot.absence.told(&bot.gateway))
         .add("failed over", fail_over.unwrap_or_default())
+        .add("sends", bot.sending_window.as_ref().map(SendingWindowView::told).unwrap_or_default())
+        .add("window", bot.window_state.as_ref().map(|state| state.told(look)).unwrap_or_default())
         .add("labels", labels_text(&bot.labels))
         .add("stage", stage)
         .add("hold", hold.unwrap_or_default())

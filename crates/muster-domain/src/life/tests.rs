@@ -27,7 +27,12 @@ impl Past for Fixed {
 
 fn outcomes() -> Vec<Outcome> {
     let failed = FailureReason::ALL.into_iter().map(|reason| Outcome::Failed(Failure::new(reason, "")));
-    let back = [HandbackReason::Draining, HandbackReason::ChainBroken, HandbackReason::BotUnavailable];
+    let back = [
+        HandbackReason::Draining,
+        HandbackReason::ChainBroken,
+        HandbackReason::BotUnavailable,
+        HandbackReason::WindowClosed,
+    ];
     let mut all: Vec<Outcome> = failed.chain(back.map(Outcome::HandedBack)).collect();
     all.extend([
         Outcome::Sent { network_id: "X".to_owned() },

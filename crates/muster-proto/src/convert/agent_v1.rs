@@ -49,7 +49,7 @@ macro_rules! mirrored {
 }
 
 mirrored!(Connection, "connection", [Unlinked, Linking, Connected, Silent, Disconnected, LoggedOut]);
-mirrored!(HandbackReason, "handback_reason", [Draining, ChainBroken, BotUnavailable]);
+mirrored!(HandbackReason, "handback_reason", [Draining, ChainBroken, BotUnavailable, WindowClosed]);
 mirrored!(ReceiptKind, "kind", [Acknowledged, Delivered, Read, Failed]);
 mirrored!(
     FailureReason,

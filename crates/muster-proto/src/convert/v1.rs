@@ -19,6 +19,7 @@ pub mod message;
 pub mod node;
 pub mod tenant;
 pub mod time;
+pub mod window;
 
 use std::collections::{BTreeMap, HashMap};
 

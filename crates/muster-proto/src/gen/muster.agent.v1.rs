@@ -50,6 +50,14 @@ pub struct Attempt {
     /// gateway even if it remembers one of them as UNCERTAIN. Zero if nobody decided so. One that is remembered as SENT stays so.
     #[prost(uint32, tag = "10")]
     pub resend_after: u32,
+    /// What ends `start_within_ms` is the bot's sending window and not the validity of the message: an attempt that is too late is
+    /// handed back with WINDOW_CLOSED instead of ending as EXPIRED.
+    #[prost(bool, tag = "11")]
+    pub window_closes: bool,
+    /// The bot's `window_generation` when the attempt was chosen. One that is lower than the bot's by now is handed back with
+    /// WINDOW_CLOSED.
+    #[prost(uint32, tag = "12")]
+    pub window_generation: u32,
 }
 /// What a message says.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -206,6 +214,9 @@ pub struct DesiredBot {
     /// Its own address, if known.
     #[prost(string, tag = "5")]
     pub address: ::prost::alloc::string::String,
+    /// Grows with every change of the bot's sending window: what was chosen by an earlier one is handed back.
+    #[prost(uint32, tag = "6")]
+    pub window_generation: u32,
 }
 /// What the agent made of a desired state.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -452,6 +463,8 @@ pub enum HandbackReason {
     Draining = 1,
     ChainBroken = 2,
     BotUnavailable = 3,
+    /// The bot's sending window closed first, or was changed.
+    WindowClosed = 4,
 }
 impl HandbackReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -464,6 +477,7 @@ impl HandbackReason {
             Self::Draining => "HANDBACK_REASON_DRAINING",
             Self::ChainBroken => "HANDBACK_REASON_CHAIN_BROKEN",
             Self::BotUnavailable => "HANDBACK_REASON_BOT_UNAVAILABLE",
+            Self::WindowClosed => "HANDBACK_REASON_WINDOW_CLOSED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -473,6 +487,7 @@ impl HandbackReason {
             "HANDBACK_REASON_DRAINING" => Some(Self::Draining),
             "HANDBACK_REASON_CHAIN_BROKEN" => Some(Self::ChainBroken),
             "HANDBACK_REASON_BOT_UNAVAILABLE" => Some(Self::BotUnavailable),
+            "HANDBACK_REASON_WINDOW_CLOSED" => Some(Self::WindowClosed),
             _ => None,
         }
     }

@@ -291,6 +291,36 @@ pub struct Bot {
     /// Output only. Set once its policy moved it to its standby gateway, until somebody moves it again.
     #[prost(message, optional, tag = "20")]
     pub fail_over: ::core::option::Option<FailOver>,
+    /// When it may send; at any time if unset.
+    #[prost(message, optional, tag = "21")]
+    pub sending_window: ::core::option::Option<SendingWindow>,
+    /// Output only. Whether the window is open; unset where there is none.
+    #[prost(message, optional, tag = "22")]
+    pub window_state: ::core::option::Option<WindowState>,
+}
+/// The times at which a bot may send, as the clocks in its time zone show them: an hour that they skip is not there, and one that
+/// they show twice counts twice. Nothing is chosen in the last 30 seconds before it closes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SendingWindow {
+    /// A name of the IANA database, such as `America/Sao_Paulo`.
+    #[prost(string, tag = "1")]
+    pub time_zone: ::prost::alloc::string::String,
+    /// Intervals and the days on which they begin, such as `mon-fri 08:00-12:00,13:00-18:00`, `sat,sun 22:00-02:00`, or
+    /// `08:00-20:00` for every day. At least one, with at most 16 intervals in all, none of them overlapping.
+    #[prost(string, repeated, tag = "2")]
+    pub shifts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// A sending window at the time at which it was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WindowState {
+    #[prost(bool, tag = "1")]
+    pub open: bool,
+    /// When that changes; unset if never.
+    #[prost(message, optional, tag = "2")]
+    pub change_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it opens next: `change_time` of a closed one, and the opening behind it of an open one.
+    #[prost(message, optional, tag = "3")]
+    pub open_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// What is done about a bot while its node is absent. What is under way at the node is never touched by it: it may have been
 /// sent, and is told by the node once it is back.
@@ -523,8 +553,8 @@ pub struct Failure {
 /// Why a message waits.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Waiting {
-    /// One of BOT_HELD, BOT_STAGE, BOT_NOT_CONNECTED, NODE_CORDONED, NODE_OFFLINE, BOT_BACKOFF, GATEWAY_BACKOFF, NOT_BEFORE,
-    /// RETRY_BACKOFF, CHAIN_BLOCKED, QUEUED. More may come.
+    /// One of BOT_HELD, BOT_STAGE, BOT_NOT_CONNECTED, NODE_CORDONED, NODE_OFFLINE, WINDOW_CLOSED, BOT_BACKOFF,
+    /// GATEWAY_BACKOFF, NOT_BEFORE, RETRY_BACKOFF, CHAIN_BLOCKED, QUEUED. More may come.
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
     /// The same for people, with the facts that the gate saw.
@@ -1350,7 +1380,7 @@ pub mod bot_service_client {
                 .insert(GrpcMethod::new("muster.v1.BotService", "ListBots"));
             self.inner.unary(req, path, codec).await
         }
-        /// Changes `gateway`, `address`, `display_name` and `labels`. An address can be set once and not changed.
+        /// Changes `gateway`, `address`, `display_name`, `labels`, `absence` and `sending_window`. An address can be set once and not changed.
         pub async fn update_bot(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateBotRequest>,
@@ -1587,7 +1617,7 @@ pub mod bot_service_server {
             tonic::Response<super::ListBotsResponse>,
             tonic::Status,
         >;
-        /// Changes `gateway`, `address`, `display_name` and `labels`. An address can be set once and not changed.
+        /// Changes `gateway`, `address`, `display_name`, `labels`, `absence` and `sending_window`. An address can be set once and not changed.
         async fn update_bot(
             &self,
             request: tonic::Request<super::UpdateBotRequest>,
@@ -5925,7 +5955,7 @@ pub struct Attempt {
     pub outcome: i32,
     #[prost(message, optional, tag = "7")]
     pub failure: ::core::option::Option<Failure>,
-    /// HANDED_BACK only: DRAINING, CHAIN_BROKEN or BOT_UNAVAILABLE.
+    /// HANDED_BACK only: DRAINING, CHAIN_BROKEN, BOT_UNAVAILABLE or WINDOW_CLOSED.
     #[prost(string, tag = "8")]
     pub handback_reason: ::prost::alloc::string::String,
     /// How long the agent held it before it called the gateway.

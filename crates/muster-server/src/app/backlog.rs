@@ -23,6 +23,13 @@ pub(crate) fn refusal(bot: &BotId, full: Full) -> Error {
                  send it again in {again}, or with a longer validity"
             )
         }
+        Bound::Window => {
+            let (wait, valid) = (text(wait), text(valid_for.unwrap_or_default()));
+            format!(
+                "{name} sends only within its window, and would get to this message in {wait}, which is valid for {valid}: send it \
+                 with a longer validity, or change the window"
+            )
+        }
         Bound::Bot => format!("{waiting} messages wait for {name}, and more may not: send it again in {again}"),
         Bound::Tenant => format!("{waiting} messages of the tenant wait, and more may not: send it again in {again}"),
     };
@@ -60,6 +67,11 @@ mod tests {
              send it again in 1m, or with a longer validity"
         );
         assert_eq!(refusal(Bound::Bot), "5000 messages wait for bots/sales-1, and more may not: send it again in 1m");
+        assert_eq!(
+            refusal(Bound::Window),
+            "bots/sales-1 sends only within its window, and would get to this message in 2h 5m 5s, which is valid for 1h: send \
+             it with a longer validity, or change the window"
+        );
         let texts = [40, 999, 7_505_250].map(|ms| text(Duration::from_millis(ms)));
         assert_eq!(texts, ["40ms", "1s", "2h 5m 5s"]);
     }

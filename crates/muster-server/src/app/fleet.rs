@@ -48,6 +48,8 @@ pub(crate) async fn apply(
         match app.store.fleet_write(tenant, writes, None).await {
             Ok(()) => {
                 app.sessions.all_desired_changed(tenant);
+                // A window that was changed may be open.
+                app.wake.now();
                 return Ok(applied);
             }
             // Somebody was faster: what they did belongs into the difference.

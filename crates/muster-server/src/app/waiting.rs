@@ -73,6 +73,7 @@ fn of_parked(message: &Message, parked: &Parked) -> Waiting {
         | WaitReason::BotNotConnected
         | WaitReason::NodeCordoned
         | WaitReason::NodeOffline
+        | WaitReason::WindowClosed
         | WaitReason::Queued => format!("It waits for {bot} until {until_text}."),
     };
     Waiting { reason, explanation, since: Some(since), until: Some(until) }
@@ -93,6 +94,7 @@ fn of_gate(
         node_cordoned: node.cordon.is_some(),
         node_online: node.online,
         node_given_up: absent_since.is_some_and(|since| bot.spec.absence.has_given_up(since, now)),
+        window: bot.window,
         backoff: bot.backoff.as_ref(),
     };
     let message_facts = MessageFacts {
@@ -177,6 +179,7 @@ fn of_wait(reason: WaitReason, bot: &Bot, node: &Node) -> (String, Option<Timest
                 node.online_time,
             )
         }
+        WaitReason::WindowClosed => (of_window(bot), None),
         WaitReason::BotBackoff | WaitReason::GatewayBackoff => match &bot.backoff {
             Some(backoff) => (of_backoff(backoff, bot), Some(backoff.since)),
             None => (format!("{name} was refused; it tries again in a moment."), None),
@@ -185,6 +188,17 @@ fn of_wait(reason: WaitReason, bot: &Bot, node: &Node) -> (String, Option<Timest
             (format!("Its time has not come; {name} takes it up again then."), None)
         }
     }
+}
+
+/// A bot outside its sending window. Times are those of the window's zone: what its declaration speaks of.
+fn of_window(bot: &Bot) -> String {
+    let name = bot.spec.id.resource_name();
+    let (Some(declared), Some(span)) = (&bot.spec.sending_window, bot.window) else {
+        return format!("The sending window of {name} is closed.");
+    };
+    let (text, closes) = (declared.to_text(), if span.is_open { " closes in a moment" } else { " is closed" });
+    let opens = span.opens.map(|opens| format!("; it opens at {}", declared.shown(opens))).unwrap_or_default();
+    format!("{name} sends only within its window ({text}), which{closes}{opens}.")
 }
 
 /// A bot or gateway that was refused.

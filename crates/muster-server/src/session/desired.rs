@@ -51,6 +51,7 @@ fn frames(state: DesiredState, bytes_max: usize) -> Vec<wire::DesiredState> {
             may_send: bot.may_send,
             connect: bot.connect,
             address: bot.address.map(|address| address.as_str().to_owned()).unwrap_or_default(),
+            window_generation: bot.window_generation,
         };
         chunks.add(bot.encoded_len(), |frame| frame.bots.push(bot));
     }
@@ -104,6 +105,7 @@ mod tests {
             may_send: true,
             connect: true,
             address: None,
+            window_generation: 0,
         };
         let bots = (0..bots).map(bot).collect();
         DesiredState {

@@ -53,8 +53,19 @@ pub(super) fn dispatches(
 }
 
 fn attempt(claimed: ClaimedAttempt) -> wire::Attempt {
-    let ClaimedAttempt { attempt, bot, recipient, content, chain, start_within, reply_to, courtesy, resend_after } =
-        claimed;
+    let ClaimedAttempt {
+        attempt,
+        bot,
+        recipient,
+        content,
+        chain,
+        start_within,
+        reply_to,
+        courtesy,
+        resend_after,
+        window_closes,
+        window_generation,
+    } = claimed;
     let attempt = muster_proto::convert::agent_v1::Attempt {
         attempt,
         bot,
@@ -65,6 +76,8 @@ fn attempt(claimed: ClaimedAttempt) -> wire::Attempt {
         reply_to,
         courtesy,
         resend_after,
+        window_closes,
+        window_generation,
     };
     wire::Attempt::from(&attempt)
 }
@@ -203,6 +216,8 @@ mod tests {
             reply_to: None,
             courtesy: Courtesy::default(),
             resend_after: 0,
+            window_closes: false,
+            window_generation: 0,
         }
     }
 

@@ -24,4 +24,5 @@ mod stalled;
 mod tenants;
 mod transport;
 mod watch;
+mod windows;
 mod world;

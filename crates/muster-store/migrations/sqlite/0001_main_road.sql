@@ -104,6 +104,11 @@ CREATE TABLE bot (
     fail_over_from    TEXT,
     fail_over_absent  INTEGER,
     fail_over_time    INTEGER,
+    -- When it may send, as muster_domain::window writes it; NULL for at any time. And how often that was changed.
+    sending_window    TEXT,
+    window_generation INTEGER NOT NULL DEFAULT 0,
+    -- It was asked for work and waits for its window: when it is asked again. NULL while nobody waits for that.
+    wake_time         INTEGER,
     create_time       INTEGER NOT NULL,
     update_time       INTEGER NOT NULL,
     UNIQUE (tenant_key, bot_id)
@@ -111,6 +116,7 @@ CREATE TABLE bot (
 CREATE INDEX bot_by_gateway ON bot (gateway_key);
 CREATE INDEX bot_by_node ON bot (node_key, version);
 CREATE INDEX bot_absence ON bot (node_key) WHERE on_node_absent > 0;
+CREATE INDEX bot_wake ON bot (wake_time) WHERE wake_time IS NOT NULL;
 CREATE INDEX bot_hold_end ON bot (hold_until) WHERE hold_until IS NOT NULL;
 -- A retired bot (stage 9) gives its address free.
 CREATE UNIQUE INDEX bot_by_address ON bot (tenant_key, network, address) WHERE address IS NOT NULL AND stage <> 9;

@@ -97,6 +97,7 @@ pub fn bot_spec(id: &str, gateway: &str) -> BotSpec {
         display_name: String::new(),
         labels: BTreeMap::new(),
         absence: AbsencePolicy::default(),
+        sending_window: None,
     }
 }
 

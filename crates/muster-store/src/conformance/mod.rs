@@ -31,6 +31,7 @@ pub mod sessions;
 pub mod tenants;
 pub mod waking;
 pub mod walk;
+pub mod windows;
 
 /// Makes one test of each case of the suite. `$open` gives a fresh store that goes by the [`crate::Clock`] it is
 /// called with: an `Arc<dyn Store>` with whatever must live as long as it.
@@ -136,6 +137,9 @@ macro_rules! conformance_tests {
                 an_attempt_of_which_nobody_tells_becomes_uncertain, many_ends_of_validity_take_several_turns;
             walk:
                 a_first_walk_keeps_the_promises, a_second_walk_keeps_the_promises, a_third_walk_keeps_the_promises;
+            windows:
+                a_closed_window_holds_back, an_opening_wakes_who_waits_for_it, what_comes_back_waits_for_the_next_opening,
+                a_change_is_told_to_the_agent, what_a_window_leaves_no_time_for_is_refused;
         }
     };
 }

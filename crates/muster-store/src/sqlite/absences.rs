@@ -157,6 +157,7 @@ fn fail(txn: &mut Txn, bot: &Absent, limit: u32) -> Result<u32> {
         node_cordoned: bot.cordoned,
         node_online: false,
         node_given_up: bot.policy.has_given_up(bot.since, txn.now),
+        window: None,
         backoff: None,
     };
     let Decision::Refuse { reason } = gate::decide_bot(&facts, txn.now) else { return Ok(0) };

@@ -61,7 +61,7 @@ pub(super) fn accept(
                 Some(entry) if entry.stage == Stage::Retired => Err(AcceptResult::BotRetired),
                 Some(_) if !wanted => Err(AcceptResult::RecipientOptedOut),
                 Some(entry) if bounds == Bounds::Waived => Ok(entry.bot_key),
-                Some(entry) => room(txn, tenant_key, entry.bot_key, &message).map(|()| entry.bot_key),
+                Some(entry) => room(txn, tenant_key, entry, &message).map(|()| entry.bot_key),
             };
             // A key that was used before has its first answer, whatever became of the bot since, and however much waits for it.
             if let Some(idempotency) = &message.idempotency
@@ -98,11 +98,18 @@ fn is_wanted(txn: &Txn, tenant_key: i64, bot: Entry, message: &NewMessage) -> Re
 }
 
 /// Whether the bot's backlog takes a message.
-fn room(txn: &Txn, tenant_key: i64, bot_key: i64, message: &NewMessage) -> std::result::Result<(), AcceptResult> {
-    let backlog = txn.counts.borrow().backlog(tenant_key, bot_key, message.priority.code());
+fn room(txn: &Txn, tenant_key: i64, bot: Entry, message: &NewMessage) -> std::result::Result<(), AcceptResult> {
+    let backlog = txn.counts.borrow().backlog(tenant_key, bot.bot_key, message.priority.code());
     let at_once = message.not_before.is_none_or(|time| time <= txn.now);
     let valid_for = || Duration::try_from(message.expire_time.duration_since(txn.now)).unwrap_or_default();
-    backlog.admit(at_once.then(valid_for)).map_err(AcceptResult::BacklogFull)
+    backlog.admit(at_once.then(valid_for)).map_err(AcceptResult::BacklogFull)?;
+    if !bot.has_window || !at_once {
+        return Ok(());
+    }
+    match txn.directory.window(bot.bot_key) {
+        Some(window) => backlog.admit_within(&window, txn.now, valid_for()).map_err(AcceptResult::BacklogFull),
+        None => Ok(()),
+    }
 }
 
 fn admit(tenant_key: i64, bot_key: i64, id: MessageId, message: NewMessage) -> Accepted {

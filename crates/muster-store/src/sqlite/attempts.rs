@@ -60,6 +60,7 @@ fn record(row: &SqliteRow) -> Result<AttemptRecord> {
             AttemptEnd::Draining => Outcome::HandedBack(HandbackReason::Draining),
             AttemptEnd::ChainBroken => Outcome::HandedBack(HandbackReason::ChainBroken),
             AttemptEnd::BotUnavailable => Outcome::HandedBack(HandbackReason::BotUnavailable),
+            AttemptEnd::WindowClosed => Outcome::HandedBack(HandbackReason::WindowClosed),
             AttemptEnd::NotReceived => return None,
         })
     });

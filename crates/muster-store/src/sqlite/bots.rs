@@ -6,7 +6,7 @@ use muster_domain::failure::Scope;
 use muster_domain::gate::RefuseReason;
 use muster_domain::life;
 use muster_domain::message::MessageState;
-use muster_domain::{Address, BotId};
+use muster_domain::{Address, BotId, Timestamp};
 use rusqlite::params;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
@@ -21,14 +21,14 @@ use super::facts;
 use super::nodes::labels;
 use super::settle::{self, Step};
 use super::txn::Txn;
-use super::{micros, time, time_opt};
+use super::{micros, time, time_opt, windows};
 use crate::{BotFilter, Result};
 
 const BOT: &str = "SELECT b.bot_id, g.gateway_id, n.node_id, b.address, b.display_name, b.labels, b.generation, b.stage, b.stage_rule, \
     b.hold_reason, b.hold_author, b.hold_since, b.hold_until, b.connection, b.connection_detail, b.connection_time, b.apply_error, \
     b.create_time, b.update_time, g.kind, w.reason, w.detail, w.refusals, w.since, w.refused, w.until, v.reason, v.detail, \
     v.refusals, v.since, v.refused, v.until, b.on_node_absent, b.absent_after, \
-    b.standby_gateway, b.fail_over_from, b.fail_over_absent, b.fail_over_time FROM bot b JOIN gateway g USING (gateway_key) JOIN node n ON n.node_key = b.node_key \
+    b.standby_gateway, b.fail_over_from, b.fail_over_absent, b.fail_over_time, b.sending_window FROM bot b JOIN gateway g USING (gateway_key) JOIN node n ON n.node_key = b.node_key \
     LEFT JOIN backoff w ON w.scope = 3 AND w.key = b.bot_key LEFT JOIN backoff v ON v.scope = 4 AND v.key = b.gateway_key \
     WHERE b.tenant_key = ";
 
@@ -47,8 +47,11 @@ pub(super) fn hold(
     })
 }
 
-fn bot(row: &SqliteRow) -> Result<Bot> {
+/// A bot, and its window around `now`.
+fn bot(row: &SqliteRow, now: Timestamp) -> Result<Bot> {
+    let sending_window = row.get::<Option<&str>, _>(38).map(windows::read).transpose()?;
     Ok(Bot {
+        window: sending_window.as_ref().map(|window| window.at(now)),
         spec: BotSpec {
             id: bot_id(row.get(0))?,
             gateway: gateway_id(row.get(1))?,
@@ -56,6 +59,7 @@ fn bot(row: &SqliteRow) -> Result<Bot> {
             display_name: row.get(4),
             labels: labels(row.get(5)),
             absence: absences::policy(row.get(32), row.get(33), row.get(34))?,
+            sending_window,
         },
         node: node_id(row.get(2))?,
         network: kind(row.get(19))?.network(),
@@ -74,11 +78,11 @@ fn bot(row: &SqliteRow) -> Result<Bot> {
     })
 }
 
-pub(super) async fn get(readers: &SqlitePool, tenant_key: i64, id: &BotId) -> Result<Option<Bot>> {
+pub(super) async fn get(readers: &SqlitePool, tenant_key: i64, id: &BotId, now: Timestamp) -> Result<Option<Bot>> {
     let mut query = QueryBuilder::<Sqlite>::new(BOT);
     query.push_bind(tenant_key).push(" AND b.bot_id = ").push_bind(id.as_str().to_owned());
     let row = query.build().fetch_optional(readers).await.map_err(failed)?;
-    row.as_ref().map(bot).transpose()
+    row.as_ref().map(|row| bot(row, now)).transpose()
 }
 
 pub(super) async fn list(
@@ -87,6 +91,7 @@ pub(super) async fn list(
     filter: &BotFilter,
     after: Option<&BotId>,
     limit: u32,
+    now: Timestamp,
 ) -> Result<Vec<Bot>> {
     let mut query = QueryBuilder::<Sqlite>::new(BOT);
     query.push_bind(tenant_key);
@@ -110,7 +115,7 @@ pub(super) async fn list(
     }
     query.push(" ORDER BY b.bot_id LIMIT ").push_bind(limit);
     let rows = query.build().fetch_all(readers).await.map_err(failed)?;
-    rows.iter().map(bot).collect()
+    rows.iter().map(|row| bot(row, now)).collect()
 }
 
 /// Adds `AND column IN (…)` unless there is nothing to choose from.
@@ -158,7 +163,7 @@ pub(super) async fn counts(readers: &SqlitePool, tenant_key: i64, keys: &[Option
 /// Where a bot is, as the transaction has it. The directory lags behind by what the transaction itself has moved.
 pub(super) fn entry(txn: &Txn, tenant_key: i64, id: &BotId) -> Result<Option<Entry>> {
     txn.first(
-        "SELECT b.bot_key, b.node_key, g.kind, b.stage FROM bot b JOIN gateway g USING (gateway_key) \
+        "SELECT b.bot_key, b.node_key, g.kind, b.stage, b.sending_window IS NOT NULL FROM bot b JOIN gateway g USING (gateway_key) \
          WHERE b.tenant_key = ? AND b.bot_id = ?",
         params![tenant_key, id.as_str()],
         |row| {
@@ -167,6 +172,7 @@ pub(super) fn entry(txn: &Txn, tenant_key: i64, id: &BotId) -> Result<Option<Ent
                 node_key: row.get(1)?,
                 kind: kind(&row.get::<_, String>(2)?)?,
                 stage: Stage::decode(row.get(3)?)?,
+                has_window: row.get(4)?,
             })
         },
     )

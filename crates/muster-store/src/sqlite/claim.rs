@@ -18,6 +18,7 @@ use super::queues;
 use super::settle::{self, Step};
 use super::turns::{self, InTurn};
 use super::txn::Txn;
+use super::windows::{self, Sends};
 use super::{away, body, bots, micros, opt_outs, time, time_opt};
 use crate::{AttemptRef, Claim, Claimed, ClaimedAttempt, Result, StoreError, credit_bytes};
 
@@ -33,6 +34,7 @@ struct ClaimBot {
     stage: Stage,
     hold: Option<Hold>,
     connection: Connection,
+    sends: Sends,
     /// Attempts may be under way at a node that the bot has left.
     away: bool,
 }
@@ -48,6 +50,16 @@ pub(super) struct Candidate {
     pub(super) chain_until: Option<i64>,
     /// The time that its client named.
     pub(super) not_before: Option<i64>,
+    /// What its bot's sending window leaves of the time in which it may be started.
+    room: Room,
+}
+
+/// See [`ClaimedAttempt::window_closes`] and [`ClaimedAttempt::window_generation`].
+#[derive(Debug, Clone, Copy, Default)]
+struct Room {
+    /// Until the window closes, if it does.
+    left: Option<Duration>,
+    generation: u32,
 }
 
 /// See [`crate::Store::dispatch_claim`].
@@ -72,11 +84,15 @@ pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) 
             node_cordoned: told.cordoned,
             node_online: true,
             node_given_up: false,
+            window: bot.sends.window,
             backoff: backoff.as_ref(),
         };
         // A bot that waits is not looked into. One that is out of service for good is: what came back to it, or was accepted
         // for it since, is refused.
-        if matches!(gate::decide_bot(&facts, txn.now), Decision::Wait { .. }) {
+        if let Decision::Wait { reason, until } = gate::decide_bot(&facts, txn.now) {
+            if reason == WaitReason::WindowClosed {
+                windows::wait(txn, bot.sender.bot_key, &bot.sends, until)?;
+            }
             if any_refused {
                 backoffs::tell_again(txn, bot.sender)?;
             }
@@ -96,7 +112,8 @@ pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) 
         }
         let mut latest = None;
         let mut full = candidates.len() as u32 == wanted;
-        for candidate in candidates {
+        let room = Room { left: bot.sends.left(txn.now), generation: bot.sends.generation };
+        for mut candidate in candidates {
             let bytes = credit_bytes(&candidate.body.content, &candidate.recipient);
             if left == 0 || (bytes > bytes_left && !admitted.is_empty()) {
                 full = true;
@@ -108,6 +125,7 @@ pub(super) fn claim(txn: &mut Txn, tenant_key: i64, fence: Fence, claim: Claim) 
                     left -= 1;
                     latest = Some(candidate.facts.priority);
                     bytes_left = bytes_left.saturating_sub(bytes);
+                    candidate.room = room;
                     admitted.push((bot.id.clone(), candidate));
                     if on_trial {
                         backoffs::trial(txn, bot.sender)?;
@@ -158,8 +176,8 @@ fn bots(txn: &Txn, tenant_key: i64, fence: Fence, wanted: Vec<(BotId, u32)>) -> 
     for (entry, (id, window)) in entries.into_iter().zip(wanted) {
         let Some(entry) = entry.filter(|entry| entry.node_key == fence.node_key) else { continue };
         let bot = txn.first(
-            "SELECT stage, connection, away, hold_reason, hold_author, hold_since, hold_until, gateway_key FROM bot \
-             WHERE bot_key = ? AND node_key = ?",
+            "SELECT stage, connection, away, hold_reason, hold_author, hold_since, hold_until, gateway_key, \
+             sending_window, window_generation, wake_time FROM bot WHERE bot_key = ? AND node_key = ?",
             params![entry.bot_key, fence.node_key],
             |row| {
                 Ok(ClaimBot {
@@ -169,6 +187,12 @@ fn bots(txn: &Txn, tenant_key: i64, fence: Fence, wanted: Vec<(BotId, u32)>) -> 
                     window,
                     stage: Stage::decode(row.get(0)?)?,
                     connection: Connection::decode(row.get(1)?)?,
+                    sends: Sends::of(
+                        txn,
+                        row.get_ref(8)?.as_str_or_null().map_err(rusqlite::Error::from)?,
+                        row.get(9)?,
+                        row.get(10)?,
+                    )?,
                     away: row.get(2)?,
                     hold: bots::hold(row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?),
                 })
@@ -238,6 +262,7 @@ fn candidate(tenant_key: i64, bot_key: i64, row: &Row<'_>) -> Result<Candidate> 
         chain_until: row.get(7)?,
         resend_after: row.get::<_, Option<u32>>(8)?.unwrap_or_default(),
         not_before: row.get(9)?,
+        room: Room::default(),
     })
 }
 
@@ -292,17 +317,20 @@ fn commit(txn: &mut Txn, fence: Fence, admitted: &[(BotId, Candidate)]) -> Resul
 }
 
 fn attempt(txn: &Txn, bot: BotId, candidate: Candidate) -> Result<ClaimedAttempt> {
-    let Candidate { facts, recipient, body, resend_after, .. } = candidate;
+    let Candidate { facts, recipient, body, resend_after, room, .. } = candidate;
     let message_id = MessageId::from_raw(facts.message_id)
         .ok_or_else(|| StoreError::Corrupt(format!("{} is no message id", facts.message_id)))?;
-    let start_within = Duration::from_micros((facts.expire_time - micros(txn.now)).max(0).unsigned_abs());
+    let valid_for = Duration::from_micros((facts.expire_time - micros(txn.now)).max(0).unsigned_abs());
+    let window_closes = room.left.filter(|left| *left < valid_for);
     Ok(ClaimedAttempt {
         attempt: AttemptRef { message_id, attempt_no: facts.attempt_no as u32 + 1 },
         bot,
         recipient,
         content: body.content,
         chain: facts.chain.cast_unsigned(),
-        start_within,
+        start_within: window_closes.unwrap_or(valid_for),
+        window_closes: window_closes.is_some(),
+        window_generation: room.generation,
         reply_to: body.reply_to.map(|target| target.network_id),
         courtesy: body.courtesy,
         resend_after,

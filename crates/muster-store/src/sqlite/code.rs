@@ -58,7 +58,7 @@ codes!(OnUncertain { Hold = 0, Resend = 1, Drop = 2 });
 codes!(Scope { Message = 1, Recipient = 2, Bot = 3, Gateway = 4 });
 codes!(WaitReason {
     BotHeld = 1, BotStage = 2, BotNotConnected = 3, NodeOffline = 4, NotBefore = 5, RetryBackoff = 6, ChainBlocked = 7, Queued = 8,
-    NodeCordoned = 9, BotBackoff = 10, GatewayBackoff = 11,
+    NodeCordoned = 9, BotBackoff = 10, GatewayBackoff = 11, WindowClosed = 12,
 });
 codes!(FailureReason {
     RateLimited = 1, RecipientUnreachable = 2, RecipientOptedOut = 3, RecipientWindowClosed = 4, RecipientCooldown = 5,
@@ -67,7 +67,7 @@ codes!(FailureReason {
 });
 
 codes!(AttemptEnd {
-    Sent = 1, Failed = 2, Uncertain = 3, Expired = 4, Cancelled = 5, NotReceived = 6, Draining = 7, ChainBroken = 8, BotUnavailable = 9,
+    Sent = 1, Failed = 2, Uncertain = 3, Expired = 4, Cancelled = 5, NotReceived = 6, Draining = 7, ChainBroken = 8, BotUnavailable = 9, WindowClosed = 10,
 });
 
 #[cfg(test)]

@@ -95,7 +95,8 @@ pub(super) async fn state(
         });
     }
     let bots = sqlx::query(
-        "SELECT b.bot_id, g.gateway_id, b.stage, b.address, b.hold_reason, b.hold_author, b.hold_since, b.hold_until \
+        "SELECT b.bot_id, g.gateway_id, b.stage, b.address, b.hold_reason, b.hold_author, b.hold_since, b.hold_until, \
+         b.window_generation \
          FROM bot b JOIN gateway g USING (gateway_key) WHERE b.node_key = ? AND b.version > ? ORDER BY b.bot_id",
     );
     for row in bots.bind(node_key).bind(base).fetch_all(&mut *snapshot).await.map_err(failed)? {
@@ -107,6 +108,7 @@ pub(super) async fn state(
             may_send: !held && !matches!(stage, Stage::Cooling | Stage::Restricted | Stage::Banned | Stage::Retired),
             connect: !matches!(stage, Stage::Banned | Stage::Retired),
             address: row.get::<Option<&str>, _>(3).map(Address::from_stored),
+            window_generation: row.get(8),
         });
     }
     if base > 0 {

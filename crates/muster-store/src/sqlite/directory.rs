@@ -4,18 +4,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 
 use muster_domain::bot::Stage;
 use muster_domain::gateway::GatewayKind;
 use muster_domain::on_uncertain::OnUncertain;
 use muster_domain::tenant::{Tenant, TenantSpec};
+use muster_domain::window::SendingWindow;
 use muster_domain::{BotId, NodeId, TenantId};
 use sqlx::{Row as _, SqliteConnection};
 
 use super::code::Code as _;
 use super::error::failed;
-use super::time;
+use super::{time, windows};
 use crate::{BotRoute, Result, StoreError};
 
 /// Bots by id. A bot takes about 200 bytes.
@@ -31,6 +32,8 @@ struct Entries {
     by_id: HashMap<(i64, BotId), Entry>,
     ids: HashMap<i64, (BotId, i64)>,
     nodes: HashMap<i64, NodeId>,
+    /// Of bots that have one.
+    windows: HashMap<i64, Arc<SendingWindow>>,
 }
 
 /// Where a bot is.
@@ -40,6 +43,8 @@ pub(super) struct Entry {
     pub(super) node_key: i64,
     pub(super) kind: GatewayKind,
     pub(super) stage: Stage,
+    /// It has a sending window.
+    pub(super) has_window: bool,
 }
 
 /// A change that follows from a commit.
@@ -48,6 +53,7 @@ pub(super) enum Edit {
     RemoveTenant(TenantId),
     PutNode(i64, NodeId),
     PutBot(i64, BotId, Entry),
+    PutWindow(i64, Option<SendingWindow>),
 }
 
 impl Directory {
@@ -76,18 +82,24 @@ impl Directory {
             edits.push(Edit::PutNode(row.get(0), node_id(row.get(1))?));
         }
         let bots = sqlx::query(
-            "SELECT b.tenant_key, b.bot_id, b.bot_key, b.node_key, g.kind, b.stage FROM bot b JOIN gateway g USING (gateway_key)",
+            "SELECT b.tenant_key, b.bot_id, b.bot_key, b.node_key, g.kind, b.stage, b.sending_window FROM bot b JOIN gateway g \
+             USING (gateway_key)",
         )
         .fetch_all(&mut *connection)
         .await
         .map_err(failed)?;
         for row in bots {
+            let window = row.get::<Option<&str>, _>(6).map(windows::read).transpose()?;
             let entry = Entry {
                 bot_key: row.get(2),
                 node_key: row.get(3),
                 kind: kind(row.get(4))?,
                 stage: Stage::decode(row.get(5))?,
+                has_window: window.is_some(),
             };
+            if window.is_some() {
+                edits.push(Edit::PutWindow(entry.bot_key, window));
+            }
             edits.push(Edit::PutBot(row.get(0), bot_id(row.get(1))?, entry));
         }
         directory.apply(edits);
@@ -135,6 +147,11 @@ impl Directory {
     pub(super) fn bots<'a>(&self, tenant_key: i64, ids: impl Iterator<Item = &'a BotId>) -> Vec<Option<Entry>> {
         let entries = self.read();
         ids.map(|id| entries.by_id.get(&(tenant_key, id.clone())).copied()).collect()
+    }
+
+    /// When a bot may send, if that is not at any time.
+    pub(super) fn window(&self, bot_key: i64) -> Option<Arc<SendingWindow>> {
+        self.read().windows.get(&bot_key).cloned()
     }
 
     /// The id of a bot's key.
@@ -185,6 +202,12 @@ impl Directory {
                 }
                 Edit::PutNode(key, id) => {
                     entries.nodes.insert(key, id);
+                }
+                Edit::PutWindow(bot_key, Some(window)) => {
+                    entries.windows.insert(bot_key, Arc::new(window));
+                }
+                Edit::PutWindow(bot_key, None) => {
+                    entries.windows.remove(&bot_key);
                 }
                 Edit::PutBot(tenant_key, id, entry) => {
                     entries.ids.insert(entry.bot_key, (id.clone(), entry.node_key));

@@ -5,7 +5,7 @@ use muster_domain::bot::{BotSpec, Connection, Hold, Stage};
 use muster_domain::fleet::Fleet;
 use muster_domain::gateway::GatewaySpec;
 use muster_domain::node::{Cordon, NodeSpec};
-use muster_domain::{Address, BotId, GatewayId, NodeId};
+use muster_domain::{Address, BotId, GatewayId, NodeId, Timestamp};
 use rusqlite::params;
 use sqlx::sqlite::SqlitePool;
 
@@ -15,7 +15,7 @@ use super::directory::{Edit, Entry, bot_id, kind};
 use super::fence::Fence;
 use super::nodes::{labels, labels_text};
 use super::txn::Txn;
-use super::{absences, away, bots, drains, micros, nodes, queues, sessions};
+use super::{absences, away, bots, drains, micros, nodes, queues, sessions, windows};
 use crate::{Expect, FleetWrite, Note, RequestKey, Result, StoreError};
 
 /// See [`crate::Store::fleet_write`].
@@ -194,11 +194,16 @@ fn move_gateway(
     desired::depart(txn, found.node_key, Leaving::Gateway, id.as_str(), left)?;
     let moved = txn.all(
         "UPDATE bot SET node_key = ?, version = ?, connection = ?, connection_detail = '' WHERE gateway_key = ? \
-         RETURNING bot_id, bot_key, stage",
+         RETURNING bot_id, bot_key, stage, sending_window IS NOT NULL",
         params![target, version, Connection::Disconnected.code(), found.gateway_key],
         |row| {
-            let entry =
-                Entry { bot_key: row.get(1)?, node_key: target, kind: found.kind, stage: Stage::decode(row.get(2)?)? };
+            let entry = Entry {
+                bot_key: row.get(1)?,
+                node_key: target,
+                kind: found.kind,
+                stage: Stage::decode(row.get(2)?)?,
+                has_window: row.get(3)?,
+            };
             Ok((bot_id(&row.get::<_, String>(0)?)?, entry))
         },
     )?;
@@ -313,11 +318,14 @@ fn put_bot(txn: &mut Txn, tenant_key: i64, spec: BotSpec, expect: Expect) -> Res
             (bot_key, stage)
         }
     };
+    windows::declare(txn, bot_key, spec.sending_window.as_ref())?;
     desired::arrive(txn, gateway.node_key, Leaving::Bot, spec.id.as_str())?;
+    let has_window = spec.sending_window.is_some();
+    txn.edit(Edit::PutWindow(bot_key, spec.sending_window));
     txn.edit(Edit::PutBot(
         tenant_key,
         spec.id,
-        Entry { bot_key, node_key: gateway.node_key, kind: gateway.kind, stage },
+        Entry { bot_key, node_key: gateway.node_key, kind: gateway.kind, stage, has_window },
     ));
     Ok(())
 }
@@ -331,7 +339,7 @@ pub(super) fn move_bot(
     gateway: &GatewayId,
     absence: &AbsencePolicy,
 ) -> Result<()> {
-    let sql = "SELECT address, display_name, labels FROM bot WHERE bot_key = ?";
+    let sql = "SELECT address, display_name, labels, sending_window FROM bot WHERE bot_key = ?";
     let spec = txn.first(sql, [bot_key], |row| {
         Ok(BotSpec {
             id: id.clone(),
@@ -340,6 +348,7 @@ pub(super) fn move_bot(
             display_name: row.get(1)?,
             labels: labels(&row.get::<_, String>(2)?),
             absence: absence.clone(),
+            sending_window: row.get::<_, Option<String>>(3)?.as_deref().map(windows::read).transpose()?,
         })
     })?;
     let spec = spec.ok_or_else(|| StoreError::NotFound(id.resource_name()))?;
@@ -440,7 +449,7 @@ fn delete_gateway(txn: &mut Txn, tenant_key: i64, id: &GatewayId, expect: Expect
 }
 
 /// See [`crate::Store::fleet`].
-pub(super) async fn snapshot(readers: &SqlitePool, tenant_key: i64) -> Result<Fleet> {
+pub(super) async fn snapshot(readers: &SqlitePool, tenant_key: i64, now: Timestamp) -> Result<Fleet> {
     let mut fleet = Fleet::default();
     for node in nodes::node_list(readers, tenant_key, None, "", u32::MAX).await? {
         fleet.nodes.insert(node.spec.id.clone(), node.spec);
@@ -448,7 +457,7 @@ pub(super) async fn snapshot(readers: &SqlitePool, tenant_key: i64) -> Result<Fl
     for gateway in nodes::gateway_list(readers, tenant_key, None, None, "", u32::MAX).await? {
         fleet.gateways.insert(gateway.spec.id.clone(), gateway.spec);
     }
-    for bot in bots::list(readers, tenant_key, &crate::BotFilter::default(), None, u32::MAX).await? {
+    for bot in bots::list(readers, tenant_key, &crate::BotFilter::default(), None, u32::MAX, now).await? {
         if bot.stage != Stage::Retired {
             fleet.bots.insert(bot.spec.id.clone(), bot.spec);
         }

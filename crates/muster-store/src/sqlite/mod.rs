@@ -46,6 +46,7 @@ mod turns;
 mod txn;
 mod under_way;
 mod wake;
+mod windows;
 mod writer;
 
 use std::fs::File;

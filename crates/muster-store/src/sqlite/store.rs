@@ -71,7 +71,7 @@ impl Store for SqliteStore {
     }
 
     async fn fleet(&self, tenant: &TenantId) -> Result<Fleet> {
-        fleet::snapshot(&self.readers, self.tenant(tenant)?).await
+        fleet::snapshot(&self.readers, self.tenant(tenant)?, self.now()).await
     }
 
     async fn fleet_write(&self, tenant: &TenantId, writes: Vec<FleetWrite>, request: Option<RequestKey>) -> Result<()> {
@@ -135,7 +135,7 @@ impl Store for SqliteStore {
     }
 
     async fn bot_get(&self, tenant: &TenantId, id: &BotId) -> Result<Option<Bot>> {
-        bots::get(&self.readers, self.tenant(tenant)?, id).await
+        bots::get(&self.readers, self.tenant(tenant)?, id, self.now()).await
     }
 
     async fn bot_list(
@@ -145,7 +145,7 @@ impl Store for SqliteStore {
         after: Option<&BotId>,
         limit: u32,
     ) -> Result<Vec<Bot>> {
-        bots::list(&self.readers, self.tenant(tenant)?, filter, after, limit).await
+        bots::list(&self.readers, self.tenant(tenant)?, filter, after, limit, self.now()).await
     }
 
     async fn message_counts(&self, tenant: &TenantId, ids: &[BotId]) -> Result<Vec<StateCounts>> {

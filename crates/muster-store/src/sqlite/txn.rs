@@ -14,6 +14,7 @@ use super::directory::{Directory, Edit};
 use super::opt_outs::OptOuts;
 use super::turns::Turns;
 use super::under_way::UnderWay;
+use super::windows::Windows;
 use crate::{Clock, Result};
 
 /// A transaction.
@@ -34,6 +35,8 @@ pub(super) struct Txn {
     pub(super) opt_outs: OptOuts,
     /// How many messages are in each state. Changed while statements run, which borrow the transaction.
     pub(super) counts: RefCell<Counts>,
+    /// Sending windows, by what their columns say. Looked up while statements run.
+    pub(super) windows: RefCell<Windows>,
     last_id: Option<MessageId>,
     id_start: IdStart,
     changes: Vec<Change>,
@@ -63,6 +66,7 @@ impl Txn {
         Ok(Txn {
             counts: RefCell::new(Counts::load(&connection)?),
             opt_outs: OptOuts::load(&connection)?,
+            windows: RefCell::default(),
             connection,
             now: clock.now(),
             clock,

@@ -1,4 +1,4 @@
-//! What becomes due: parked messages, ends of validity, of back-offs and of holds, and decisions of policies.
+//! What becomes due: parked messages, openings of windows, ends of validity, of back-offs and of holds, and decisions of policies.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use super::micros;
 use super::policy;
 use super::queues::{self, Ready};
 use super::txn::Txn;
+use super::windows;
 use crate::{Result, WakeResult};
 
 /// See [`crate::Store::wake_due`].
@@ -33,10 +34,12 @@ pub(super) fn due(txn: &mut Txn, limit: u32, silence: Duration, uncertain_wait: 
     )?;
     let mut bots = backoffs::end_due(txn)?;
     bots.extend(woken.iter().map(|row| row.bot_key));
+    bots.extend(windows::open_due(txn, limit)?);
     bots.extend(policy::due(txn, limit, uncertain_wait)?);
     queues::enter(txn, woken)?;
     let parked = soonest(txn, "SELECT min(wake_time) FROM parked")?;
-    let times = [parked, expiry::next(txn)?, backoffs::next(txn)?, policy::next(txn, uncertain_wait)?];
+    let times =
+        [parked, expiry::next(txn)?, backoffs::next(txn)?, windows::next(txn)?, policy::next(txn, uncertain_wait)?];
     let soonest = times.into_iter().flatten().min();
     Ok(WakeResult { wake: places(txn, bots)?, next: soonest.map(|time| wait(now, time)) })
 }

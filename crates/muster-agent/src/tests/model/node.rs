@@ -190,6 +190,9 @@ impl Node {
             standing: Standing::Ready,
             age: if is_over { 2 * second } else { Duration::ZERO },
             start_within: second,
+            // What a window hands back is handed back like what belongs to a broken chain.
+            window_closes: false,
+            window_changed: false,
             held_back: held.is_chain_broken.then_some(HandbackReason::ChainBroken),
         });
         Some(match verdict {

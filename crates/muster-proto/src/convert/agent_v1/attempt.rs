@@ -30,6 +30,10 @@ pub struct Attempt {
     pub courtesy: Courtesy,
     /// An operator wants it sent although the attempts up to this number may have been sent; zero if nobody decided so.
     pub resend_after: u32,
+    /// What ends `start_within` is the bot's sending window and not the validity of the message.
+    pub window_closes: bool,
+    /// How often the bot's sending window had been changed when the attempt was chosen.
+    pub window_generation: u32,
 }
 
 impl Attempt {
@@ -41,8 +45,19 @@ impl Attempt {
 
 impl From<&Attempt> for wire::Attempt {
     fn from(attempt: &Attempt) -> Self {
-        let Attempt { attempt, bot, recipient, content, chain, start_within, reply_to, courtesy, resend_after } =
-            attempt;
+        let Attempt {
+            attempt,
+            bot,
+            recipient,
+            content,
+            chain,
+            start_within,
+            reply_to,
+            courtesy,
+            resend_after,
+            window_closes,
+            window_generation,
+        } = attempt;
         wire::Attempt {
             r#ref: Some((*attempt).into()),
             bot: bot.to_string(),
@@ -54,6 +69,8 @@ impl From<&Attempt> for wire::Attempt {
             mark_read: courtesy.mark_read,
             typing_ms: u32::try_from(millis(courtesy.typing)).unwrap_or(u32::MAX),
             resend_after: *resend_after,
+            window_closes: *window_closes,
+            window_generation: *window_generation,
         }
     }
 }
@@ -82,6 +99,8 @@ impl TryFrom<wire::Attempt> for Attempt {
             reply_to,
             courtesy,
             resend_after: attempt.resend_after,
+            window_closes: attempt.window_closes,
+            window_generation: attempt.window_generation,
         })
     }
 }
@@ -98,23 +117,39 @@ mod tests {
     fn attempts() -> impl Strategy<Value = Attempt> {
         let content = contents().prop_filter("sendable", |content| content.violations().is_empty());
         let reply = prop::option::of(("[A-Z0-9]{1,40}", any::<bool>(), 0u64..20_000));
-        (1i64.., 1u32.., "[a-z]{1,20}", "\\+[1-9][0-9]{7,14}", content, any::<u64>(), any::<u32>(), reply, any::<u32>())
-            .prop_map(|(message_id, attempt_no, bot, recipient, content, chain, start_within, reply, resend_after)| {
-                Attempt {
-                    attempt: AttemptRef { message_id: MessageId::from_raw(message_id).unwrap(), attempt_no },
-                    bot: BotId::new(&bot).unwrap(),
-                    recipient: Address::from_stored(&recipient),
-                    content,
-                    chain,
-                    start_within: Duration::from_millis(start_within.into()),
-                    courtesy: reply.as_ref().map_or(Courtesy::default(), |(_, mark_read, typing)| Courtesy {
-                        mark_read: *mark_read,
-                        typing: Duration::from_millis(*typing),
-                    }),
-                    reply_to: reply.map(|(id, _, _)| id),
-                    resend_after,
-                }
-            })
+        let window = any::<(bool, u32)>();
+        (
+            1i64..,
+            1u32..,
+            "[a-z]{1,20}",
+            "\\+[1-9][0-9]{7,14}",
+            content,
+            any::<(u64, u32)>(),
+            reply,
+            any::<u32>(),
+            window,
+        )
+            .prop_map(
+                |(message_id, attempt_no, bot, recipient, content, numbers, reply, resend_after, window)| {
+                    let ((chain, start_within), (window_closes, window_generation)) = (numbers, window);
+                    Attempt {
+                        attempt: AttemptRef { message_id: MessageId::from_raw(message_id).unwrap(), attempt_no },
+                        bot: BotId::new(&bot).unwrap(),
+                        recipient: Address::from_stored(&recipient),
+                        content,
+                        chain,
+                        start_within: Duration::from_millis(start_within.into()),
+                        courtesy: reply.as_ref().map_or(Courtesy::default(), |(_, mark_read, typing)| Courtesy {
+                            mark_read: *mark_read,
+                            typing: Duration::from_millis(*typing),
+                        }),
+                        reply_to: reply.map(|(id, _, _)| id),
+                        resend_after,
+                        window_closes,
+                        window_generation,
+                    }
+                },
+            )
     }
 
     proptest! {

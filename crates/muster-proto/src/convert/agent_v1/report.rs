@@ -231,7 +231,8 @@ mod tests {
             prop::sample::select(vec![
                 HandbackReason::Draining,
                 HandbackReason::ChainBroken,
-                HandbackReason::BotUnavailable
+                HandbackReason::BotUnavailable,
+                HandbackReason::WindowClosed
             ])
             .prop_map(Outcome::HandedBack),
             Just(Outcome::Expired),

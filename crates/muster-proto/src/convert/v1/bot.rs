@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 use muster_domain::absence::AbsencePolicy;
 use muster_domain::bot::{Bot, BotSpec, Connection, Hold, Stage, StateCounts, check_names};
 use muster_domain::message::MessageState;
+use muster_domain::window::SendingWindow;
 use muster_domain::{Address, BotId, GatewayId, Network, Violation};
 use prost_types::FieldMask;
 
 use super::mask::Fields;
 use super::message::write_state;
 use super::time::write_timestamp;
-use super::{Found, absence, below, etag, keep, labels};
+use super::{Found, absence, below, etag, keep, labels, window};
 use crate::v1 as wire;
 
 const FIELDS: Fields = Fields {
-    changeable: &["gateway", "address", "display_name", "labels", "absence"],
+    changeable: &["gateway", "address", "display_name", "labels", "absence", "sending_window"],
     fixed: &[
         "name",
         "etag",
@@ -31,6 +32,7 @@ const FIELDS: Fields = Fields {
         "backoff",
         "create_time",
         "update_time",
+        "window_state",
         "message_counts",
     ],
 };
@@ -46,6 +48,7 @@ pub struct Draft {
     display_name: String,
     labels: BTreeMap<String, String>,
     absence: AbsencePolicy,
+    sending_window: Option<SendingWindow>,
 }
 
 /// Reads a declared bot; output-only fields are ignored. Paths are those of the resource below `parent`;
@@ -55,12 +58,19 @@ pub fn declared(id: Result<BotId, Violation>, bot: wire::Bot, parent: &str) -> R
     let mut found = check_names(&bot.display_name, &labels);
     let gateway = keep(&mut found, "gateway", GatewayId::from_resource_name(&bot.gateway));
     let absence = absence(&mut found, bot.absence);
+    let sending_window = sending_window(&mut found, bot.sending_window);
     let mut found = below(found, parent);
     let id = id.map_err(|violation| found.push(violation)).ok();
     match (id, gateway) {
-        (Some(id), Some(gateway)) if found.is_empty() => {
-            Ok(Draft { id, gateway, address: bot.address, display_name: bot.display_name, labels, absence })
-        }
+        (Some(id), Some(gateway)) if found.is_empty() => Ok(Draft {
+            id,
+            gateway,
+            address: bot.address,
+            display_name: bot.display_name,
+            labels,
+            absence,
+            sending_window,
+        }),
         _ => Err(found),
     }
 }
@@ -75,6 +85,7 @@ impl Draft {
             display_name: self.display_name,
             labels: self.labels,
             absence: self.absence,
+            sending_window: self.sending_window,
         })
     }
 }
@@ -82,6 +93,11 @@ impl Draft {
 /// Reads what is done about a bot while its node is absent.
 fn absence(found: &mut Found, policy: Option<wire::AbsencePolicy>) -> AbsencePolicy {
     absence::read(policy).map_err(|more| found.extend(below(more, "absence"))).unwrap_or_default()
+}
+
+/// Reads when a bot may send.
+fn sending_window(found: &mut Found, declared: Option<wire::SendingWindow>) -> Option<SendingWindow> {
+    window::read(declared?).map_err(|more| found.extend(below(more, "sending_window"))).ok()
 }
 
 /// Reads a bot's own address; the empty text stands for one that is not known yet.
@@ -105,6 +121,7 @@ pub struct Update {
     display_name: Option<String>,
     labels: Option<BTreeMap<String, String>>,
     absence: Option<AbsencePolicy>,
+    sending_window: Option<Option<SendingWindow>>,
 }
 
 /// Reads an update. Paths are those of the request.
@@ -117,6 +134,7 @@ pub fn update(bot: Option<wire::Bot>, mask: Option<FieldMask>) -> Result<Update,
     found.extend(below(check_names(&bot.display_name, &labels), "bot"));
     let mut wrong = Vec::new();
     let absence = absence(&mut wrong, bot.absence);
+    let sending_window = sending_window(&mut wrong, bot.sending_window);
     found.extend(below(wrong, "bot"));
     let selected = FIELDS.selected(mask).map_err(|more| found.extend(more)).unwrap_or_default();
     let gateway = selected
@@ -132,6 +150,7 @@ pub fn update(bot: Option<wire::Bot>, mask: Option<FieldMask>) -> Result<Update,
             display_name: selected.contains(&"display_name").then_some(bot.display_name),
             labels: selected.contains(&"labels").then_some(labels),
             absence: selected.contains(&"absence").then_some(absence),
+            sending_window: selected.contains(&"sending_window").then_some(sending_window),
         }),
         _ => Err(found),
     }
@@ -152,6 +171,7 @@ impl Update {
             display_name: self.display_name.as_ref().unwrap_or(&present.display_name).clone(),
             labels: self.labels.as_ref().unwrap_or(&present.labels).clone(),
             absence: self.absence.as_ref().unwrap_or(&present.absence).clone(),
+            sending_window: self.sending_window.as_ref().unwrap_or(&present.sending_window).clone(),
         })
     }
 }
@@ -204,13 +224,14 @@ pub fn write_connection(connection: Connection) -> wire::Connection {
 /// Writes a bot with its messages per state.
 pub fn write(bot: &Bot, counts: &StateCounts) -> wire::Bot {
     let Bot {
-        spec: BotSpec { id, gateway, address, display_name, labels, absence },
+        spec: BotSpec { id, gateway, address, display_name, labels, absence, sending_window },
         node,
         network: _,
         generation,
         stage,
         stage_rule,
         hold,
+        window,
         fail_over,
         connection,
         connection_detail,
@@ -241,6 +262,8 @@ pub fn write(bot: &Bot, counts: &StateCounts) -> wire::Bot {
         message_counts: write_counts(counts),
         absence: Some(absence::write(absence)),
         fail_over: fail_over.as_ref().map(absence::write_fail_over),
+        sending_window: sending_window.as_ref().map(super::window::write),
+        window_state: window.as_ref().map(super::window::write_state),
     }
 }
 
@@ -289,6 +312,7 @@ mod tests {
             display_name: "A".into(),
             labels: BTreeMap::new(),
             absence: AbsencePolicy::default(),
+            sending_window: None,
         };
         let bot = wire::Bot { name: "bots/a".into(), gateway: "gateways/g".into(), ..Default::default() };
         let after = update(Some(bot), None).unwrap().apply(&present, Network::WhatsApp).unwrap();

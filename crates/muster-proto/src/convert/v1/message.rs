@@ -402,6 +402,7 @@ pub fn write_attempt(attempt: Attempt, received: bool) -> wire::Attempt {
                 HandbackReason::Draining => "DRAINING",
                 HandbackReason::ChainBroken => "CHAIN_BROKEN",
                 HandbackReason::BotUnavailable => "BOT_UNAVAILABLE",
+                HandbackReason::WindowClosed => "WINDOW_CLOSED",
             }
             .to_owned();
             wire::AttemptOutcome::HandedBack

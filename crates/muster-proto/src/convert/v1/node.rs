@@ -165,9 +165,9 @@ pub fn write_end(end: Option<AttemptEnd>) -> wire::AttemptOutcome {
         Some(AttemptEnd::Expired) => wire::AttemptOutcome::Expired,
         Some(AttemptEnd::Cancelled) => wire::AttemptOutcome::Cancelled,
         Some(AttemptEnd::NotReceived) => wire::AttemptOutcome::NotReceived,
-        Some(AttemptEnd::Draining | AttemptEnd::ChainBroken | AttemptEnd::BotUnavailable) => {
-            wire::AttemptOutcome::HandedBack
-        }
+        Some(
+            AttemptEnd::Draining | AttemptEnd::ChainBroken | AttemptEnd::BotUnavailable | AttemptEnd::WindowClosed,
+        ) => wire::AttemptOutcome::HandedBack,
     }
 }
 
